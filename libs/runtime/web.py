@@ -1,0 +1,151 @@
+"""The HTTP shell of a service: problem documents, health, request ids, trace context, and the server itself."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from libs.runtime import problem
+from libs.runtime.errors import Broken, MaestroError, Rejected, Unavailable
+from libs.runtime.settings import ServiceSettings
+from libs.runtime.tracing import span
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Readiness = Callable[[], Awaitable[None]]
+
+DRAIN_S: Final = 8  # below the ten seconds that a supervisor grants before it kills
+_MAX_REQUEST_ID_CHARS: Final = 128
+
+
+class Malformed(Rejected):
+    """The request does not have the shape that its schema asks for."""
+
+    code = "malformed"
+    status = 400
+    title = "The request is not well formed"
+
+
+class _HttpError(MaestroError):
+    """What the HTTP layer itself answers: no such path, wrong method."""
+
+    code = "http_error"
+    title = "The request cannot be served"
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.actual_status = status
+
+
+class Edge:
+    """Outermost ASGI layer: one span per request (child of the caller's), a request id in and out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")[:_MAX_REQUEST_ID_CHARS].decode("latin-1")
+        request_id = given if given.isprintable() and given else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode("latin-1"))]
+            await send(message)
+
+        traceparent = headers.get(b"traceparent", b"").decode("latin-1")
+        with span(f"{scope['method']} {scope['path']}", parent=traceparent, server=True):
+            await self._app(scope, receive, send_with_id)
+
+
+def create_app(name: str, lifespan: Lifespan, *, ready: Readiness) -> FastAPI:
+    """Return the application of service `name`; `ready` raises Unavailable while the service cannot serve."""
+    app = FastAPI(
+        title=f"Maestro {name}",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        responses={"default": {"description": "problem document (RFC 9457)", "content": {problem.MEDIA_TYPE: {}}}},
+    )
+    app.add_middleware(Edge)
+    app.add_exception_handler(MaestroError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_malformed)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive", "service": name}
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> dict[str, str]:
+        await ready()
+        return {"status": "ready", "service": name}
+
+    return app
+
+
+def answer(error: MaestroError, request: Request, *, status: int | None = None) -> Response:
+    """Return the response of `error`: problem+json with the headers that belong to it."""
+    document = problem.problem_of(error, instance=request.url.path)
+    document["request_id"] = getattr(request.state, "request_id", None)
+    document["status"] = status or error.status
+    return JSONResponse(
+        document, status_code=status or error.status, headers=error.headers, media_type=problem.MEDIA_TYPE
+    )
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, MaestroError)
+    return answer(error, request)
+
+
+async def _on_malformed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    wrong = [{"at": "/".join(str(part) for part in one["loc"]), "why": one["msg"]} for one in error.errors()]
+    detail = "; ".join(f"{one['at']}: {one['why']}" for one in wrong)
+    return answer(Malformed(detail, errors=wrong), request)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return answer(_HttpError(error.status_code, str(error.detail)), request, status=error.status_code)
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    # The server's own log has the traceback; the caller learns the request id and nothing of our insides.
+    if isinstance(error, OSError | TimeoutError):
+        return answer(Unavailable("a store or the broker does not answer"), request)
+    return answer(Broken("unexpected error; give the request id to operations"), request)
+
+
+def serve(app: FastAPI, settings: ServiceSettings) -> None:
+    """Serve `app` until SIGTERM, then drain for at most DRAIN_S seconds."""
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        server_header=False,
+        timeout_keep_alive=30,
+    )

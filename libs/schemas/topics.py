@@ -1,0 +1,81 @@
+"""The registry of topics: `proto/topics/<topic>.yaml` names owner, consumers, key, retention and event types."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from libs.runtime.errors import Broken
+
+FOLDER: Final = Path(__file__).resolve().parents[2] / "proto" / "topics"
+DEAD_LETTER_SUFFIX: Final = "-dlq"
+
+
+class TopicSpec(BaseModel):
+    """One topic. `types` are the CloudEvents types it carries; empty where the records are not CloudEvents of ours."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    owner: str
+    consumers: tuple[str, ...] = ()
+    purpose: str
+    key: str
+    partitions: int = Field(ge=1, le=256)
+    cleanup: Literal["compact", "delete"] = "delete"
+    retention_h: int | None = Field(None, ge=168, description="hours; at least seven days, None where compacted")
+    max_record_bytes: int = 1_048_576
+    types: tuple[str, ...] = ()
+    dead_letter: bool = True
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where records that cannot be understood go."""
+        return self.name + DEAD_LETTER_SUFFIX
+
+    def kafka_config(self) -> dict[str, str]:
+        """Return the topic's configuration as the broker names it."""
+        config = {
+            "cleanup.policy": self.cleanup,
+            "max.message.bytes": str(self.max_record_bytes),
+            "message.timestamp.type": "LogAppendTime",
+        }
+        if self.retention_h is not None:
+            config["retention.ms"] = str(self.retention_h * 3_600_000)
+        return config
+
+
+@cache
+def registry() -> dict[str, TopicSpec]:
+    """Return all topics by name, dead letter topics not included."""
+    specs = [
+        TopicSpec.model_validate(yaml.safe_load(path.read_text("utf-8"))) for path in sorted(FOLDER.glob("*.yaml"))
+    ]
+    return {spec.name: spec for spec in specs}
+
+
+def topic(name: str) -> TopicSpec:
+    """Return the topic called `name`, or raise Broken: a name outside the registry is a mistake in our code."""
+    try:
+        return registry()[name]
+    except KeyError as error:
+        raise Broken(f"topic {name!r} has no file in proto/topics") from error
+
+
+def dead_letter_spec(spec: TopicSpec) -> TopicSpec:
+    """Return the dead letter topic of `spec`: one partition, a month of retention, records as large as the origin's."""
+    return TopicSpec(
+        name=spec.dead_letter_topic,
+        owner=spec.owner,
+        consumers=(spec.owner,),
+        purpose=f"what could not be read on {spec.name}",
+        key=spec.key,
+        partitions=1,
+        retention_h=24 * 31,
+        max_record_bytes=spec.max_record_bytes + 65_536,
+        dead_letter=False,
+    )

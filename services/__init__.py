@@ -1,0 +1,1 @@
+"""The services. Each owns its store; none imports another."""
