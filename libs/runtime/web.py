@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -22,6 +23,7 @@ from libs.runtime.tracing import span
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Readiness = Callable[[], Awaitable[None]]
 
+_LOG = logging.getLogger(__name__)
 DRAIN_S: Final = 8  # below the ten seconds that a supervisor grants before it kills
 _MAX_REQUEST_ID_CHARS: Final = 128
 
@@ -46,7 +48,7 @@ class _HttpError(MaestroError):
 
 
 class Edge:
-    """Outermost ASGI layer: one span per request (child of the caller's), a request id in and out."""
+    """Outermost layer of ours: one span per request (child of the caller's), a request id, an answer to any error."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap `app`."""
@@ -58,18 +60,31 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"")[:_MAX_REQUEST_ID_CHARS].decode("latin-1")
-        request_id = given if given.isprintable() and given else uuid.uuid4().hex
+        request_id = _request_id(headers.get(b"x-request-id", b""))
         scope.setdefault("state", {})["request_id"] = request_id
+        started = False
 
         async def send_with_id(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode("latin-1"))]
             await send(message)
 
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
         with span(f"{scope['method']} {scope['path']}", parent=traceparent, server=True):
-            await self._app(scope, receive, send_with_id)
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:  # the one broad except: what nobody foresaw still gets an answer and a log line
+                if started:
+                    raise
+                _LOG.exception("unexpected error", extra={"request_id": request_id, "path": scope["path"]})
+                await _unexpected(error, Request(scope))(scope, receive, send_with_id)
+
+
+def _request_id(given: bytes) -> str:
+    text = given[:_MAX_REQUEST_ID_CHARS].decode("latin-1")
+    return text if text and text.isprintable() else uuid.uuid4().hex
 
 
 def create_app(name: str, lifespan: Lifespan, *, ready: Readiness) -> FastAPI:
@@ -87,7 +102,6 @@ def create_app(name: str, lifespan: Lifespan, *, ready: Readiness) -> FastAPI:
     app.add_exception_handler(MaestroError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_malformed)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(Exception, _on_unexpected)
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:
@@ -128,7 +142,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     return answer(_HttpError(error.status_code, str(error.detail)), request, status=error.status_code)
 
 
-async def _on_unexpected(request: Request, error: Exception) -> Response:
+def _unexpected(error: Exception, request: Request) -> Response:
     # The server's own log has the traceback; the caller learns the request id and nothing of our insides.
     if isinstance(error, OSError | TimeoutError):
         return answer(Unavailable("a store or the broker does not answer"), request)

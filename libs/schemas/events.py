@@ -136,7 +136,7 @@ class CloseRequested(EventModel):
 
     close_id: str
     tenant_id: AnyTenantId
-    period: str = Field(pattern=r"^\d{4}-\d{2}$")
+    period: str = Field(pattern=r"^[0-9]{4}-[0-9]{2}$")
     zone: Zone
     starts_at: Instant
     ends_at: Instant
@@ -157,7 +157,7 @@ class FrozenWindow(BaseModel):
 
 
 class PeriodClosed(EventModel):
-    """usage-windows, key tenant: the period is frozen and these are exactly its windows; later usage is an adjustment."""
+    """usage-windows, key tenant: the period is frozen with exactly these windows; later usage is an adjustment."""
 
     TYPE = "maestro.period.closed.v1"
 
