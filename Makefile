@@ -1,0 +1,63 @@
+# The front door: it sets up by itself, then hands over to `maestro` (deploy/local) or pytest. Every target is safe to repeat.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK_SHA := $(shell sha256sum requirements.lock | cut -c1-16)
+STAMP := $(VENV)/.installed-$(LOCK_SHA)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo up down status doctor test check unit format lock
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## the virtual environment, with every package pinned by hash
+
+$(STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Maestro needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=python3.11 and try again.")'
+	@echo "set-up: virtual environment and $$(grep -c == requirements.lock) packages, pinned by hash (about 20 s the first time)"
+	@$(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+	@printf '%s\n' '#!/bin/sh' '# Written by `make setup`: the maestro command of this checkout.' \
+		'root=$$(dirname "$$(dirname "$$(dirname "$$(readlink -f "$$0")")")")' \
+		'PYTHONPATH="$$root:$$root/libs/sdk_python/src" exec "$$root/$(BIN)/python" -P -m deploy.local "$$@"' > $(BIN)/maestro
+	@chmod 755 $(BIN)/maestro
+	@rm -f $(VENV)/.installed-* && touch $@
+
+demo: setup  ## Hello-Tenant: a real request becomes usage, a quota answer, a signed invoice and a proof
+	@$(BIN)/maestro demo
+
+up: setup  ## start the stack
+	@$(BIN)/maestro up
+
+down:  ## stop the stack; no process is left
+	@if [ -x $(BIN)/maestro ]; then $(BIN)/maestro down; else echo "nothing was set up here"; fi
+
+status: setup  ## what runs, where, since when
+	@$(BIN)/maestro status
+
+doctor: setup  ## what this machine lacks, and how to get it
+	@$(BIN)/maestro doctor
+
+check: setup  ## linters, types, import rules
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-timing > $(VENV)/lint-imports.log 2>&1 || { cat $(VENV)/lint-imports.log; exit 1; }
+	@echo "check: ruff, mypy, import-linter pass"
+
+unit: setup  ## the tests that need no server
+	@$(BIN)/python -m pytest tests/unit tests/contract tests/architecture -q
+
+test: setup check  ## everything, on the real parts
+	@$(BIN)/python -m pytest
+
+format: setup  ## lay the code out
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+lock: setup  ## compile requirements.lock anew from pyproject.toml (no addresses in it)
+	@$(BIN)/python -m pip install --quiet uv==0.13.9
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header pyproject.toml -o requirements.lock
