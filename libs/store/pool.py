@@ -1,0 +1,93 @@
+"""Connections to a service's own database, and the transaction that everything is written in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from libs.runtime.errors import Broken, Unavailable
+from libs.runtime.settings import secret_from
+from libs.store.faults import is_transient
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Tx: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+
+CONNECT_TIMEOUT_S: Final = 10.0  # a local socket answers in milliseconds; a starting server within seconds
+ACQUIRE_TIMEOUT_S: Final = 10.0  # a caller that waits longer for a connection is better told to come back
+STATEMENT_TIMEOUT_MS: Final = 30_000  # no statement of a request or a batch may run longer
+LOCK_TIMEOUT_MS: Final = 10_000  # a row held longer is held by a stuck process: give way and try again
+IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 30_000  # frees the offset rows of a frozen process, so that its heir can go on
+COMMAND_TIMEOUT_S: Final = 40.0  # above the server's own limits: only a dead network is cut off here
+MAX_CONNECTIONS: Final = 8  # per process; the embedded server allows a hundred in all
+
+
+class PoolSettings(Protocol):
+    """The part of a service's settings that says where its database is (`libs.runtime.settings.ServiceSettings`)."""
+
+    @property
+    def postgres_url(self) -> str:
+        """postgresql://role@host:port/database, no password."""
+        ...
+
+    @property
+    def postgres_password_file(self) -> Path | None:
+        """Where the role's password lies."""
+        ...
+
+
+async def open_pool(settings: PoolSettings, *, name: str, min_size: int = 1, max_size: int = MAX_CONNECTIONS) -> Pool:
+    """Open the pool of service `name`; raise Broken where the address is missing, Unavailable where nobody answers."""
+    if not settings.postgres_url:
+        raise Broken(f"{name} has no database: set MAESTRO_POSTGRES_URL")
+    try:
+        return await asyncpg.create_pool(
+            settings.postgres_url,
+            password=secret_from(settings.postgres_password_file),
+            min_size=min_size,
+            max_size=max_size,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings=_server_settings(name),
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        if not is_transient(error):
+            raise
+        raise Unavailable(f"the database of {name} does not answer: {error}") from error
+
+
+def _server_settings(name: str) -> dict[str, str]:
+    return {
+        "application_name": f"maestro.{name}",
+        "timezone": "UTC",
+        "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+        "jit": "off",  # our statements are short; compiling them costs more than running them
+    }
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Tx]:
+    """Run the block in one read-committed transaction: committed at its end, rolled back if it raises.
+
+    Raises Unavailable where the store, the network or a rival transaction stood in the way. When the connection is lost
+    during COMMIT the outcome is unknown to us: callers repeat only what an offset or an idempotency key guards.
+    """
+    connection: Tx | None = None
+    try:
+        async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
+            yield connection
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        if is_transient(error) or _is_cut_off(error):
+            raise Unavailable(f"the store could not finish: {error or type(error).__name__}") from error
+        raise
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    # After a loss asyncpg reports whatever we try next as misuse of a closed connection.
+    return isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
