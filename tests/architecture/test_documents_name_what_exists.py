@@ -1,0 +1,80 @@
+"""Whatever a document names in code style must be there: paths, make targets, commands, settings, topics."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from libs.schemas.topics import registry
+from tests.architecture.tree import ROOT, name_of
+
+DOCUMENTS = sorted(
+    path
+    for path in [
+        ROOT / "README.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "services").glob("*/README.md"),
+        *(ROOT / "libs").rglob("README.md"),
+        *(ROOT / "samples").rglob("README.md"),
+    ]
+    if path.is_file()
+)
+EVERY_DOCUMENT = pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+IN_CODE = re.compile(r"`([^`\n]+)`|^(?:    |\$ )(\S.*)$", re.MULTILINE)
+TOPS = "services|libs|proto|deploy|docs|tests|samples|helm"
+
+
+def spans(document: Path) -> list[str]:
+    text = document.read_text(encoding="utf-8")
+    fenced = "\n".join(re.findall(r"^```[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    return [first or second for first, second in IN_CODE.findall(text)] + fenced.splitlines()
+
+
+@cache
+def source() -> str:
+    files = [path for top in ("libs", "services", "deploy", "samples") for path in (ROOT / top).rglob("*.py")]
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
+@cache
+def make_targets() -> frozenset[str]:
+    return frozenset(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@EVERY_DOCUMENT
+def test_paths_exist(document: Path) -> None:
+    named = {path for span in spans(document) for path in re.findall(rf"(?<![\w./<-])((?:{TOPS})/[\w./-]*\w)", span)}
+    assert not {path for path in named if not (ROOT / path).exists()}
+
+
+@EVERY_DOCUMENT
+def test_links_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", document.read_text(encoding="utf-8"))
+    assert not {target for target in targets if not (document.parent / target).exists()}
+
+
+@EVERY_DOCUMENT
+def test_make_targets_exist(document: Path) -> None:
+    named = {target for span in spans(document) for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", span)}
+    assert named <= make_targets()
+
+
+@EVERY_DOCUMENT
+def test_settings_exist(document: Path) -> None:
+    named = {name for span in spans(document) for name in re.findall(r"MAESTRO_[A-Z_]*[A-Z]", span)}
+    fields = source()
+    unknown = {
+        name for name in named if name not in fields and f"{name.removeprefix('MAESTRO_').lower()}:" not in fields
+    }
+    assert not unknown
+
+
+@EVERY_DOCUMENT
+def test_topics_are_in_the_registry(document: Path) -> None:
+    known = {name for spec in registry().values() for name in (spec.name, spec.dead_letter_topic)}
+    looks_like_one = re.compile(r"^[a-z]+-(?:changes|shards|windows|requests|entries|decisions|events|dlq)$")
+    named = {span for span in spans(document) if looks_like_one.match(span)}
+    assert named <= known
