@@ -1,0 +1,36 @@
+"""The scopes: what a key may be allowed to do, and which of them each kind of key can hold."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+from libs.schemas.events import KeyKind
+
+Scope = Literal[
+    "tenants:write",
+    "tenants:read",
+    "keys:write",
+    "usage:write",
+    "usage:read",
+    "quota:check",
+    "quota:write",
+    "invoices:read",
+    "invoices:close",
+    "evidence:read",
+]
+
+ALL_SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+
+# What a key holds when nothing is asked for.
+DEFAULT_SCOPES: Final[dict[KeyKind, tuple[Scope, ...]]] = {
+    "operator": ALL_SCOPES,
+    "tenant": ("usage:write", "usage:read", "quota:check", "invoices:read", "evidence:read"),
+    "edge": ("usage:write", "quota:check"),
+}
+
+# The most that a key of the kind can hold. A tenant may be trusted with its own keys, never with prices or closes.
+GRANTABLE_SCOPES: Final[dict[KeyKind, frozenset[Scope]]] = {
+    "operator": frozenset(ALL_SCOPES),
+    "tenant": frozenset((*DEFAULT_SCOPES["tenant"], "keys:write")),
+    "edge": frozenset(DEFAULT_SCOPES["edge"]),
+}
