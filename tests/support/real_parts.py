@@ -1,0 +1,49 @@
+"""The table at the end of a run: how many tests ran on which real part, so that nobody takes a fake for the thing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import pytest
+
+# Fixture -> the real part behind it. A test counts for every part that it stands on, directly or through a fixture.
+PART_OF_FIXTURE: Final = {
+    "postgres": "PostgreSQL 18 (embedded)",
+    "valkey_url": "Valkey 9 (embedded)",
+    "kafka_bootstrap": "Apache Kafka 4.3.0 (KRaft, embedded)",
+    "stack": "whole stack, each service its own process",
+    "cosign": "cosign 3.1.3",
+}
+NOTHING_REAL: Final = "no server (pure code)"
+OUTCOMES: Final = ("passed", "failed", "skipped")
+
+_parts_of_test: dict[str, frozenset[str]] = {}
+_outcome_of_test: dict[str, str] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Note for every test which real parts it stands on."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        parts = frozenset(PART_OF_FIXTURE[name] for name in fixtures if name in PART_OF_FIXTURE)
+        _parts_of_test[item.nodeid] = parts or frozenset({NOTHING_REAL})
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep the worst outcome of a test's three phases."""
+    known = _outcome_of_test.get(report.nodeid)
+    if known == "failed" or (report.when != "call" and report.outcome == "passed"):
+        return
+    _outcome_of_test[report.nodeid] = report.outcome
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table."""
+    counts: Counter[tuple[str, str]] = Counter(
+        (part, outcome) for test, outcome in _outcome_of_test.items() for part in _parts_of_test.get(test, ())
+    )
+    terminalreporter.section("what ran on which real part")
+    terminalreporter.write_line(f"{'part':<46}" + "".join(f"{outcome:>9}" for outcome in OUTCOMES))
+    for part in sorted({part for part, _ in counts}):
+        terminalreporter.write_line(f"{part:<46}" + "".join(f"{counts[part, outcome]:>9}" for outcome in OUTCOMES))
