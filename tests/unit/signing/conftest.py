@@ -4,12 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from libs.signing.bundle import sign_blob
 from libs.signing.keys import SigningKey
-from libs.signing.manifest import BUNDLE_NAME, MANIFEST_NAME, Manifest, Subject
-
-SUBJECT = Subject(kind="invoice", tenant_id="tnt_aaaaaaaaaaaaaaaaaaaa", number="MST-000001", period="2026-10")
-CONTENTS = {"invoice.json": b'{"total":"12.50"}', "invoice.csv": b"metric,value\ngql_calls,1000\n"}
+from libs.signing.manifest import Manifest
+from tests.support.signed_folders import CONTENTS, SUBJECT, make_signed_folder
 
 
 @pytest.fixture(scope="session")
@@ -28,11 +25,5 @@ def manifest() -> Manifest:
 
 
 @pytest.fixture
-def signed_folder(tmp_path: Path, key: SigningKey, manifest: Manifest) -> Path:
-    folder = tmp_path / "invoice"
-    folder.mkdir()
-    raw = manifest.to_bytes()
-    files = {**CONTENTS, MANIFEST_NAME: raw, BUNDLE_NAME: sign_blob(raw, key)}
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
+def signed_folder(tmp_path: Path, key: SigningKey) -> Path:
+    return make_signed_folder(tmp_path, key).folder

@@ -12,9 +12,9 @@ from libs.signing.canonical import canonical_bytes
 from libs.signing.digests import sha256_hex
 from libs.signing.errors import MalformedJson, MalformedManifest, SigningError, TooLarge
 from libs.signing.manifest import FILE_BYTES_MAX, FILES_MAX, SCHEMA_ID, FileEntry, Manifest, Subject
+from tests.support.signed_folders import SUBJECT
 
 DIGEST = "0" * 64
-SUBJECT = Subject(kind="invoice", tenant_id="tnt_aaaaaaaaaaaaaaaaaaaa", number="MST-000001", period="2026-10")
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}(\.[a-z]{1,4})?", fullmatch=True)
 
 
