@@ -24,6 +24,7 @@ DECIMAL_TEXT: Final = re.compile(r"[+-]?[0-9]{1,60}(\.[0-9]{1,60})?([eE][+-]?[0-
 MAX_DIGITS: Final = 38
 MAX_SCALE: Final = 18
 EXACT: Final = Context(prec=76, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])  # sums of 38-digit numbers
+_MINOR_UNITS: Final = Context(prec=76, rounding=ROUND_HALF_UP)  # as wide as EXACT, and allowed to round
 
 
 class BadNumber(Rejected):
@@ -148,7 +149,7 @@ class Money:
     def rounded(self) -> Money:
         """Return the amount in whole minor units, halves away from zero: the only place where money rounds."""
         step = Decimal(1).scaleb(-MINOR_DIGITS[self.currency])
-        return Money(self.amount.quantize(step, rounding=ROUND_HALF_UP), self.currency)
+        return Money(self.amount.quantize(step, context=_MINOR_UNITS), self.currency)
 
 
 # Minor digits by ISO 4217; grows with the currencies that plans are sold in.

@@ -111,6 +111,7 @@ def test_what_the_pinned_rules_do_not_hold_is_no_zone(name: str) -> None:
         ("-0.005", "USD", "-0.01"),
         ("0.5", "JPY", "1"),
         ("1.0005", "KWD", "1.001"),
+        ("12345678901234567890123456789012345678.785", "USD", "12345678901234567890123456789012345678.79"),
     ],
 )
 def test_money_rounds_halves_away_from_zero_to_its_minor_unit(amount: str, currency: str, rounded: str) -> None:
