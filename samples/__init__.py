@@ -1,0 +1,1 @@
+"""Example applications: what a customer of Maestro writes, with stock parts."""

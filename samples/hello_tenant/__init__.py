@@ -1,0 +1,1 @@
+"""Hello-Tenant: three tenants use a small application; every call becomes usage, a line of an invoice, and a proof."""
