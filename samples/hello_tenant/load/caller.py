@@ -29,8 +29,9 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 class Caller:
     """Calls the gateway on behalf of tenants and keeps the tally."""
 
-    def __init__(self, client: httpx.AsyncClient, tally: Tally) -> None:
+    def __init__(self, client: httpx.AsyncClient, tally: Tally, *, first_pause_s: float = FIRST_PAUSE_S) -> None:
         self._client = client
+        self._first_pause_s = first_pause_s
         self.tally = tally
 
     async def graphql(self, tenant: TenantLoad, number: int) -> httpx.Response | None:
@@ -79,7 +80,7 @@ class Caller:
 
     async def _answer(self, tenant: TenantLoad, request: tuple[str, str, object]) -> httpx.Response | None:
         method, path, body = request
-        pause_s, last = FIRST_PAUSE_S, "no attempt"
+        pause_s, last = self._first_pause_s, "no attempt"
         for _ in range(ATTEMPTS):
             try:
                 response = await self._client.request(
