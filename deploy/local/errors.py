@@ -1,9 +1,9 @@
 """What can go wrong while the stack is prepared, started or stopped.
 
-    StackError
-    ├── Missing       a prerequisite is absent; `fix` is the command or the step that supplies it
-    ├── PartFailed    a part could not be prepared or brought to readiness
-    └── NotOurs       a folder or process exists but is not one that this stack made
+StackError
+├── Missing       a prerequisite is absent; `fix` is the command or the step that supplies it
+├── PartFailed    a part could not be prepared or brought to readiness
+└── NotOurs       a folder or process exists but is not one that this stack made
 """
 
 from __future__ import annotations

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from deploy.local.accounts import Account
+
+Say = Callable[[str], None]
+"""Tells people what is being done now; may raise Stopped where the work should end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,12 @@ class Launch:
     stop_grace_s: float = 10.0
 
 
-class NotReady(Exception):  # noqa: N818 - a state that passes, said by a probe, not an error
-    """The part has not answered as a ready one yet; the text says what it is waited for."""
+class NotReady(Exception):  # a state that passes, said by a probe, not an error
+    """The part has not answered as a ready one yet; the text says what came instead."""
 
 
 class Part(Protocol):
-    """A part of the stack. One that is a system server of somebody else has no process: `launch` is None."""
+    """A part of the stack. One that is a system server of somebody else has no process: `launch` returns None."""
 
     @property
     def name(self) -> str:
@@ -49,8 +52,12 @@ class Part(Protocol):
     def waits_for(self) -> str:
         """What the readiness probe asks, as words for the progress line."""
 
-    def prepare(self) -> None:
-        """Everything that must exist before the process starts; blocking, safe to repeat."""
+    def prepare(self, say: Say) -> None:
+        """Everything that must exist before the process starts; blocking, safe to repeat.
+
+        Raises:
+            StackError: it cannot be prepared, and trying again by itself would not help.
+        """
 
     def launch(self) -> Launch | None:
         """The process to start now."""
@@ -66,14 +73,4 @@ class Part(Protocol):
         """What is done once the part answers and before anything that needs it starts; safe to repeat."""
 
     def address(self) -> str:
-        """Where people find it: a URL, a host and port, a socket."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartSettings:
-    """What all parts share: name, needs, and the words and bounds of the wait."""
-
-    name: str
-    waits_for: str
-    ready_within_s: float
-    needs: tuple[str, ...] = field(default=())
+        """Where people find it: a URL, a host and port, a socket. Never holds a secret."""

@@ -1,9 +1,9 @@
 """Where the stack keeps its state: one folder, short enough for sockets, that the server's account can enter.
 
-The state folder is `.maestro` of the checkout unless `MAESTRO_STATE_DIR` says otherwise. Two things can make that folder
-unfit: a path too long for a UNIX socket address (108 bytes, unix(7)), or a parent that the account lent to PostgreSQL
-cannot enter (a checkout under /root). The state then lives in `/var/tmp/maestro-<digest of the path>`, and the state folder
-is a link to it. No parent folder is changed in either case.
+The state folder is `.maestro` of the checkout unless `MAESTRO_STATE_DIR` says otherwise. Two things can make that
+folder unfit: a path too long for a UNIX socket address (108 bytes, unix(7)), or a parent that the account lent to
+PostgreSQL cannot enter (a checkout under /root). The state then lives in `/var/tmp/maestro-<digest of the path>`, and
+the state folder is a link to it. No parent folder is changed in either case.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,26 @@ class Places:
         """Kafka's configuration and log segments."""
         return self.home / "kafka"
 
+    @property
+    def objects(self) -> Path:
+        """Content-addressed files of the services."""
+        return self.home / "objects"
+
+    @property
+    def ports(self) -> Path:
+        """The chosen ports by name, JSON."""
+        return self.run / "ports.json"
+
+    @property
+    def operator_key(self) -> Path:
+        """The operator's API key."""
+        return self.secrets / "operator.key"
+
+    @property
+    def operator_digest(self) -> Path:
+        """What the identity service knows of the operator's key."""
+        return self.secrets / "operator.digest.json"
+
     def log_of(self, part: str) -> Path:
         """The log file of one part."""
         return self.logs / f"{part}.log"
@@ -71,11 +92,11 @@ class Places:
     def make(self, account: Account | None) -> None:
         """Create the folders. With an account, `home` lets others pass through (0711), never list."""
         _own_folder(self.home, 0o711 if account else 0o700)
-        for folder in (self.secrets, self.logs, self.run, self.valkey, self.kafka):
+        for folder in (self.secrets, self.logs, self.run, self.valkey, self.kafka, self.objects):
             _own_folder(folder, 0o700)
 
 
-def state_folder(environ: dict[str, str] | os._Environ[str]) -> Path:
+def state_folder(environ: Mapping[str, str]) -> Path:
     """The folder that people see: `MAESTRO_STATE_DIR`, else `.maestro` in the checkout."""
     named = environ.get(STATE_SETTING)
     return Path(named).expanduser().absolute() if named else CHECKOUT / ".maestro"

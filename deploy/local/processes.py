@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,10 +18,14 @@ from typing import IO
 from deploy.local.parts import Launch
 
 POLL_S = 0.05  # how often an ending process is looked at
-PR_SET_PDEATHSIG = 1  # prctl(2)
 KILL_WAIT_S = 5.0  # a killed process is gone at once unless it hangs in the kernel
 
 START_TIME_FIELD = 19  # field 22 of stat(5), counted from the state, the first one after the name in brackets
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+# The process waits for one line before it becomes the program, so that whoever started it can write its identity down
+# first. If the starter dies in between, the pipe closes, `read` fails and nothing is left behind.
+GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "gate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,11 @@ class Identity:
     def is_alive(self) -> bool:
         """Whether this very process still runs; one that has ended and waits to be collected does not."""
         return identity_of(self.pid) == self
+
+    def uptime_s(self) -> float:
+        """Seconds since it started."""
+        since_boot_s = float(Path("/proc/uptime").read_text().split()[0])
+        return max(0.0, since_boot_s - self.started_ticks / os.sysconf("SC_CLK_TCK"))
 
     def send(self, signal_number: signal.Signals) -> None:
         """Send a signal to this very process; nothing happens if it has ended."""
@@ -62,31 +72,63 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def start(launch: Launch, log: IO[bytes], *, die_with_parent: bool = False) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process that we started, held at its gate until `let_go`."""
+
+    popen: subprocess.Popen[bytes]
+    identity: Identity
+
+    def let_go(self) -> None:
+        """Let the process become its program."""
+        gate = self.popen.stdin
+        assert gate is not None
+        try:
+            gate.write(b"go\n")
+            gate.close()
+        except BrokenPipeError:
+            return  # it was ended before it began; whoever waits for it sees that
+
+    def ending(self) -> str | None:
+        """How it ended, in words, or None while it runs."""
+        code = self.popen.poll()
+        if code is None:
+            return None
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+
+
+def start(launch: Launch, log: IO[bytes], *, die_with_parent: bool = False) -> Child:
     """Start the process in a session of its own, so that a Ctrl-C at the terminal does not reach it.
 
-    With `die_with_parent` the kernel asks it to end when the calling thread ends, however that ends: for servers that a test
-    session owns. The stack's own parts outlive a supervisor that dies, and the next one finds them.
+    With `die_with_parent` the kernel asks it to end when the calling thread ends, however that ends: for servers that a
+    test session owns. The stack's own parts outlive a supervisor that dies, and the next one finds them by their record.
     """
     account = launch.account
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def tie_to_parent() -> None:  # runs in the child, after it has taken on its account
-        libc.prctl(PR_SET_PDEATHSIG, launch.stop_signal)
-
-    return subprocess.Popen(
-        list(launch.argv),
+    popen = subprocess.Popen(
+        [*GATE, *launch.argv],
         env=dict(launch.env),
         cwd=launch.cwd,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
         user=account.uid if account else None,
         group=account.gid if account else None,
         extra_groups=[] if account else None,
-        preexec_fn=tie_to_parent if die_with_parent else None,  # noqa: PLW1509 - one system call, no lock is taken
+        preexec_fn=_tie_to_parent(launch.stop_signal) if die_with_parent else None,  # noqa: PLW1509
     )
+    identity = identity_of(popen.pid)
+    assert identity is not None  # it waits at its gate
+    return Child(popen, identity)
+
+
+def _tie_to_parent(ending: signal.Signals) -> Callable[[], None]:
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def tie() -> None:  # runs in the child, after it has taken on its account
+        libc.prctl(PR_SET_PDEATHSIG, ending)
+
+    return tie
 
 
 def stop(identity: Identity, stop_signal: signal.Signals, grace_s: float) -> None:

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from deploy.local.credentials import password, write_private
 from deploy.local.errors import Missing
-from deploy.local.parts import Launch, NotReady
+from deploy.local.parts import Launch, NotReady, Say
 from deploy.local.places import Places
 
 CONFIGURATION = """\
@@ -49,13 +49,12 @@ class Valkey:
     def __init__(self, places: Places) -> None:
         self._folder = places.valkey
         self._socket = places.valkey / "valkey.sock"
-        self.password_file = places.secrets / "valkey.password"
+        self._password_file = places.secrets / "valkey.password"
 
-    def prepare(self) -> None:
+    def prepare(self, say: Say) -> None:
         """Write the configuration; it holds the password, so that no command line does."""
-        text = CONFIGURATION.format(
-            socket=self._socket, password=password(self.password_file), folder=self._folder
-        )
+        say("writes its configuration")
+        text = CONFIGURATION.format(socket=self._socket, password=password(self._password_file), folder=self._folder)
         write_private(self._folder / "valkey.conf", text)
 
     def launch(self) -> Launch:
@@ -68,18 +67,7 @@ class Valkey:
 
     async def probe(self) -> None:
         """Authenticate and ping."""
-        client = Redis.from_url(
-            self.url(),
-            password=password(self.password_file),
-            socket_timeout=PROBE_TIMEOUT_S,
-            socket_connect_timeout=PROBE_TIMEOUT_S,
-        )
-        try:
-            await client.ping()
-        except (RedisError, OSError, TimeoutError) as problem:
-            raise NotReady(f"Valkey: {problem}") from problem
-        finally:
-            await client.aclose()
+        await ask_valkey(self.url(), password(self._password_file))
 
     async def after_ready(self) -> None:
         """Nothing more is needed."""
@@ -91,6 +79,27 @@ class Valkey:
     def url(self) -> str:
         """The address for clients, without the password."""
         return f"unix://{self._socket}"
+
+    def secret_file(self) -> Path:
+        """The file that holds the password."""
+        return self._password_file
+
+
+async def ask_valkey(url: str, secret: str | None) -> None:
+    """Return when the server answers an authenticated PING.
+
+    Raises:
+        NotReady: it does not, yet.
+    """
+    client = Redis.from_url(
+        url, password=secret, socket_timeout=PROBE_TIMEOUT_S, socket_connect_timeout=PROBE_TIMEOUT_S
+    )
+    try:
+        await client.ping()
+    except (RedisError, OSError, TimeoutError) as problem:
+        raise NotReady(str(problem)) from problem
+    finally:
+        await client.aclose()
 
 
 def installed_server() -> Path:

@@ -1,4 +1,4 @@
-"""Real PostgreSQL, Valkey and Kafka for tests: the embedded servers of `deploy.local`, started once a session when first asked for.
+"""Real PostgreSQL, Valkey and Kafka for tests: the embedded servers, started once a session when first asked for.
 
 Fixtures (all synchronous, so that they serve any event loop):
 
@@ -14,7 +14,6 @@ import asyncio
 import itertools
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -29,11 +28,13 @@ import pytest
 from deploy.local import processes
 from deploy.local.accounts import unprivileged_account
 from deploy.local.credentials import password
+from deploy.local.kafka.jars import JAR_FOLDER
 from deploy.local.kafka.server import Kafka
 from deploy.local.parts import Launch, NotReady, Part
-from deploy.local.places import CHECKOUT, Places, lay_places
+from deploy.local.places import Places, lay_places
 from deploy.local.ports import Ports
 from deploy.local.postgres import Postgres
+from deploy.local.processes import Child
 from deploy.local.provision import Tenure, dsn_for, provision
 from deploy.local.valkey import Valkey
 
@@ -48,21 +49,21 @@ def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
+def _keep_silent(_text: str) -> None:
+    """Tests show no progress."""
+
+
 @dataclass(slots=True)
 class Running:
     """One started server."""
 
     launch: Launch
-    process: subprocess.Popen[bytes]
+    child: Child
 
     def stop(self) -> None:
         """Ask it to end, then kill it; returns when it is gone."""
-        self.process.send_signal(self.launch.stop_signal)
-        try:
-            self.process.wait(self.launch.stop_grace_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        processes.stop(self.child.identity, self.launch.stop_signal, self.launch.stop_grace_s)
+        self.child.popen.wait()
 
 
 @dataclass(slots=True)
@@ -75,21 +76,22 @@ class ServerSet:
 
     def start(self, part: Part) -> None:
         """Prepare and start a server, and wait until it answers as a ready one."""
-        part.prepare()
+        part.prepare(_keep_silent)
         launch = part.launch()
         assert launch is not None
         with self.places.log_of(part.name).open("ab") as log:
-            process = processes.start(launch, log, die_with_parent=True)
-        self.running.append(Running(launch, process))
-        in_own_loop(self._until_ready(part, process))
+            child = processes.start(launch, log, die_with_parent=True)
+        child.let_go()
+        self.running.append(Running(launch, child))
+        in_own_loop(self._until_ready(part, child))
 
-    async def _until_ready(self, part: Part, process: subprocess.Popen[bytes]) -> None:
+    async def _until_ready(self, part: Part, child: Child) -> None:
         deadline = time.monotonic() + part.ready_within_s
         while True:
             try:
                 await part.probe()
             except NotReady as answer:
-                if process.poll() is not None or time.monotonic() > deadline:
+                if child.ending() or time.monotonic() > deadline:
                     tail = self.places.log_of(part.name).read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
                     raise RuntimeError(f"{part.name} did not start: {answer}\n{tail}") from answer
                 await asyncio.sleep(ASK_AGAIN_S)
@@ -120,6 +122,7 @@ def postgres(embedded_servers: ServerSet) -> str:
     """DSN of the superuser of a real PostgreSQL 18."""
     server = Postgres(embedded_servers.places, embedded_servers.ports, unprivileged_account(os.environ))
     embedded_servers.start(server)
+    in_own_loop(server.after_ready())
     return server.admin_dsn()
 
 
@@ -132,7 +135,7 @@ def postgres_admin(postgres: str) -> str:
 @pytest.fixture(scope="session")
 def kafka_bootstrap(embedded_servers: ServerSet) -> str:
     """Bootstrap address of a real Kafka broker."""
-    server = Kafka(embedded_servers.places, embedded_servers.ports, CHECKOUT / ".tools" / "kafka")
+    server = Kafka(embedded_servers.places, embedded_servers.ports, JAR_FOLDER)
     embedded_servers.start(server)
     return server.bootstrap()
 
@@ -154,7 +157,7 @@ def valkey_url(valkey: Valkey) -> str:
 @pytest.fixture(scope="session")
 def valkey_password_file(valkey: Valkey) -> Path:
     """File that holds the password of `valkey_url`."""
-    return valkey.password_file
+    return valkey.secret_file()
 
 
 @pytest.fixture(scope="session")

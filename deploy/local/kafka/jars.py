@@ -1,8 +1,9 @@
-"""The class path of Kafka: exactly the jars of the committed lock file, each checked by digest before Java sees it.
+"""The class path of Kafka: exactly the jars of the committed lock file, each checked before Java sees it.
 
-`jgo.lock.toml` is jgo's own lock format: group, artifact, version and SHA-256 of every jar, and no address. jgo's resolver
-fetches a jar by its coordinates; what arrives counts only if its digest is the locked one. jgo itself would lay the jars out in
-two folders (`jars` and `modules`) and drop half of the class path for a caller who knows only one; here they lie in one.
+`jgo.lock.toml` is jgo's own lock format: group, artifact, version and SHA-256 of every jar, and no address. jgo's
+resolver fetches a jar by its coordinates; what arrives counts only if its digest is the locked one. Where jgo builds an
+environment it lays the jars out in two folders, `jars` and `modules`, and a class path of one of them is half a Kafka;
+here all lie in one folder, and the class path names each file.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.errors import Missing, PartFailed
+from deploy.local.places import CHECKOUT
 
+JAR_FOLDER = CHECKOUT / ".tools" / "kafka"
 LOCK = Path(__file__).with_name("jgo.lock.toml")
 FETCHERS = 8  # the wait is the network's: 45 files come about five times faster than one by one
 FETCH_TIMEOUT_S = 30

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, for_code
@@ -29,12 +28,12 @@ async def ask_broker(bootstrap: str) -> None:
         await client.start()
         await _ask_coordinator(client)
     except (KafkaError, OSError, TimeoutError) as problem:
-        raise NotReady(f"Kafka: {problem or type(problem).__name__}") from problem
+        raise NotReady(str(problem) or type(problem).__name__) from problem
     finally:
         await client.close()
 
 
-async def _ask_coordinator(client: Any) -> None:
+async def _ask_coordinator(client: AIOKafkaAdminClient) -> None:
     for response in await client.describe_consumer_groups([PROBE_GROUP]):
         for group in response.groups:
             if group[0] not in LOADED:

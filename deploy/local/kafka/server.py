@@ -10,14 +10,17 @@ from pathlib import Path
 
 from deploy.local.credentials import write_private
 from deploy.local.errors import Missing, PartFailed
-from deploy.local.kafka.jars import Progress, fetch, locked_jars
+from deploy.local.kafka.jars import fetch, locked_jars
 from deploy.local.kafka.probe import ask_broker
-from deploy.local.parts import Launch
+from deploy.local.parts import Launch, Say
 from deploy.local.places import Places
 from deploy.local.ports import HOST, Ports
 
 HEAP = "-Xmx512m"  # about 320 MB resident with the load of the walk
-JVM_FLAGS = (HEAP, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
+JVM_FLAGS = (  # the first compiler tier and the serial collector start fastest and suit one small broker
+    *(HEAP, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
+    *("-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"),
+)
 FORMAT_TIMEOUT_S = 60  # 2 s here
 LOG4J = Path(__file__).with_name("log4j2.xml")
 
@@ -56,7 +59,6 @@ class Kafka:
         places: folders of the stack.
         ports: remembered ports.
         jars: the folder of the class path.
-        progress: called while jars are fetched.
     """
 
     name = "kafka"
@@ -64,17 +66,17 @@ class Kafka:
     ready_within_s = 90.0
     waits_for = "the broker's metadata and its group coordinator"
 
-    def __init__(self, places: Places, ports: Ports, jars: Path, progress: Progress = lambda _done, _all: None) -> None:
+    def __init__(self, places: Places, ports: Ports, jars: Path) -> None:
         self._folder = places.kafka
         self._data = places.kafka / "data"
         self._properties = places.kafka / "server.properties"
         self._ports = ports
         self._jars = jars
-        self._progress = progress
 
-    def prepare(self) -> None:
+    def prepare(self, say: Say) -> None:
         """Fetch and check the jars, write the configuration, format the storage once."""
-        fetch(self._jars, locked_jars(), self._progress)
+        say("checks the digests of its jars")
+        fetch(self._jars, locked_jars(), lambda done, total: say(f"fetches its jars, {done} of {total}"))
         text = PROPERTIES.format(
             host=HOST,
             broker=self._ports.free_port("kafka"),
@@ -83,6 +85,7 @@ class Kafka:
         )
         write_private(self._properties, text)
         if not (self._data / "meta.properties").exists():
+            say("formats its storage")
             self._format()
 
     def launch(self) -> Launch:

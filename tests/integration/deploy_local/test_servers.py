@@ -77,7 +77,7 @@ async def test_valkey_answers_only_with_the_password(valkey_url: str, valkey_pas
     stranger = Redis.from_url(valkey_url)
     known = Redis.from_url(valkey_url, password=valkey_password)
 
-    with pytest.raises(RedisConnectionError, match="(?i)auth"):
+    with pytest.raises(RedisConnectionError, match=r"(?i)auth"):
         await stranger.ping()
 
     assert await known.ping()

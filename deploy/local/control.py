@@ -1,0 +1,130 @@
+"""Bring the stack up, take it down: what `maestro up` and `maestro down` do, without a word on the screen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from deploy.local import processes
+from deploy.local.errors import PartFailed
+from deploy.local.logs import short_tail
+from deploy.local.places import CHECKOUT, Places
+from deploy.local.status import PartStatus, StackStatus, live_status, read_status
+from deploy.local.supervisor import end_orphans, only_one
+
+Watch = Callable[[StackStatus], None]
+
+LOOK_S = 0.1  # how often the record is read while something is awaited
+RETRY_HEARD_WITHIN_S = 2.0  # a supervisor hears its signal at once
+UP_WITHIN_S = 600.0  # a slow network may need minutes for the jars; each part has its own bound once it is started
+DOWN_WITHIN_S = 90.0  # the longest graces one after the other: a service, the broker, the database
+
+
+def bring_up(places: Places, environ: Mapping[str, str], watch: Watch) -> StackStatus:
+    """Start what does not run, and return when every part answers.
+
+    Args:
+        places: folders of the stack.
+        environ: the settings that the supervisor and the services get.
+        watch: called with every new record meanwhile.
+
+    Raises:
+        PartFailed: a part was given up, or the supervisor itself could not run.
+    """
+    running = live_status(places)
+    supervisor = None
+    if running is None:
+        supervisor = start_supervisor(places, environ)
+    elif running.failed():
+        _retry(running, places, watch)
+    return _await_ready(places, watch, supervisor)
+
+
+def start_supervisor(places: Places, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start the background supervisor in a session of its own."""
+    with places.log_of("supervisor").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deploy.local.supervise", str(places.home)],
+            cwd=CHECKOUT,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _retry(running: StackStatus, places: Places, watch: Watch) -> None:
+    """Ask for another try of what was given up, and wait until the record shows that it was heard."""
+    running.supervisor.send(signal.SIGHUP)
+    _follow(places, watch, lambda status: status != running, RETRY_HEARD_WITHIN_S)
+
+
+def _await_ready(places: Places, watch: Watch, supervisor: subprocess.Popen[bytes] | None) -> StackStatus:
+    def settled(status: StackStatus | None) -> bool:
+        if status is None:
+            return supervisor is None or supervisor.poll() is not None  # it ended, or it ended before our look
+        return status.is_ready() or bool(status.failed())
+
+    status = _follow(places, watch, settled, UP_WITHIN_S)
+    if status is None:
+        if supervisor is not None and supervisor.poll() is None:
+            raise PartFailed("the supervisor does not answer", fix="maestro down")
+        raise PartFailed("the supervisor ended: " + " / ".join(short_tail(places.log_of("supervisor"))[-3:]))
+    if not status.is_ready() and not status.failed():
+        raise PartFailed(f"the stack is not ready after {UP_WITHIN_S:.0f} s", fix="maestro status")
+    return status
+
+
+def _follow(
+    places: Places, watch: Watch, until: Callable[[StackStatus | None], bool], within_s: float
+) -> StackStatus | None:
+    """Show every change of the record until `until` holds or the time is over; the last record."""
+    deadline = time.monotonic() + within_s
+    seen: StackStatus | None = None
+    while True:
+        status = live_status(places)
+        if status is not None and status != seen:
+            watch(status)
+        seen = status
+        if until(status) or time.monotonic() > deadline:
+            return status
+        time.sleep(LOOK_S)
+
+
+def take_down(places: Places | None, watch: Watch) -> bool:
+    """Stop everything that runs; returns when no process is left. False if nothing ran.
+
+    Args:
+        places: folders of the stack, None if it was never set up.
+        watch: called with every new record meanwhile.
+
+    Raises:
+        PartFailed: a process is still there after it was killed.
+    """
+    if places is None:
+        return False
+    status = live_status(places)
+    if status is not None:
+        _end_supervisor(places, status, watch)
+    with only_one(places):
+        orphans = end_orphans(places)
+    left = [part.name for part in _record(places) if part.process and part.process.is_alive()]
+    if left:
+        raise PartFailed(f"still running after SIGKILL: {', '.join(left)}", fix="maestro status")
+    return status is not None or bool(orphans)
+
+
+def _end_supervisor(places: Places, status: StackStatus, watch: Watch) -> None:
+    status.supervisor.send(signal.SIGTERM)
+    _follow(places, watch, lambda now: now is None, DOWN_WITHIN_S)
+    processes.stop(status.supervisor, signal.SIGTERM, grace_s=0.0)  # only one that hangs is still there
+
+
+def _record(places: Places) -> tuple[PartStatus, ...]:
+    record = read_status(places)
+    return record.parts if record else ()

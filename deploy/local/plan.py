@@ -1,0 +1,50 @@
+"""Which parts a stack has: the servers, embedded or yours, and every service of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from deploy.local.accounts import unprivileged_account
+from deploy.local.credentials import operator_key
+from deploy.local.kafka.jars import JAR_FOLDER
+from deploy.local.kafka.server import Kafka
+from deploy.local.parts import Part
+from deploy.local.places import Places
+from deploy.local.ports import Ports
+from deploy.local.postgres import Postgres
+from deploy.local.service_part import ServicePart, tenure_of
+from deploy.local.services import SERVICES, Service
+from deploy.local.stores import Backing
+from deploy.local.system_servers import SystemKafka, SystemPostgres, SystemValkey
+from deploy.local.valkey import Valkey
+
+POSTGRES_SETTING = "MAESTRO_POSTGRES_URL"
+REDIS_SETTING = "MAESTRO_REDIS_URL"
+KAFKA_SETTING = "MAESTRO_KAFKA_BOOTSTRAP"
+
+
+def plan_parts(places: Places, environ: Mapping[str, str], services: Sequence[Service] = SERVICES) -> list[Part]:
+    """Every part of the stack, servers first; makes the secrets that are not there yet.
+
+    Args:
+        places: folders of the stack.
+        environ: the settings; the three server settings put a server of yours in place of an embedded one.
+        services: the table of services.
+    """
+    operator_key(places.operator_key, places.operator_digest)
+    ports = Ports(places.ports)
+    backing = plan_backing(places, ports, environ, services)
+    return [*backing.parts(), *(ServicePart(service, places, ports, backing) for service in services)]
+
+
+def plan_backing(places: Places, ports: Ports, environ: Mapping[str, str], services: Sequence[Service]) -> Backing:
+    """The servers behind the services."""
+    tenures = [tenure_of(service, places) for service in services]
+    dsn, bootstrap, url = (environ.get(name) for name in (POSTGRES_SETTING, KAFKA_SETTING, REDIS_SETTING))
+    return Backing(
+        postgres=SystemPostgres(dsn, tenures)
+        if dsn
+        else Postgres(places, ports, unprivileged_account(environ), tenures),
+        kafka=SystemKafka(bootstrap) if bootstrap else Kafka(places, ports, JAR_FOLDER),
+        valkey=SystemValkey(url, places) if url else Valkey(places),
+    )

@@ -1,0 +1,120 @@
+"""A Maestro service as a part of the stack."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deploy.local.credentials import password
+from deploy.local.http_probe import ask_ready
+from deploy.local.parts import Launch, Say
+from deploy.local.places import CHECKOUT, STATE_SETTING, Places
+from deploy.local.ports import HOST, Ports
+from deploy.local.provision import Tenure
+from deploy.local.services import Service
+from deploy.local.stores import Backing
+
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
+
+
+def tenure_of(service: Service, places: Places) -> Tenure:
+    """The service's database and role; its password is made at the first call."""
+    return Tenure(service.name, password(_password_file(service, places)))
+
+
+def _password_file(service: Service, places: Places) -> Path:
+    return places.secrets / f"{service.name}.postgres.password"
+
+
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a service takes over from the environment: the basics, and Maestro's own settings but no server's address.
+
+    The addresses are those of an administrator and may hold his passwords.
+    """
+    administrative = ("MAESTRO_POSTGRES_URL", "MAESTRO_REDIS_URL", "MAESTRO_KAFKA_BOOTSTRAP")
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in KEPT_VARIABLES or (name.startswith("MAESTRO_") and name not in administrative)
+    }
+
+
+class ServicePart:
+    """One service of the table.
+
+    Args:
+        service: its line in the table.
+        places: folders of the stack.
+        ports: remembered ports.
+        backing: the servers that it may need.
+        command: the program and its arguments; by default `python -m services.<name>`.
+    """
+
+    ready_within_s = 60.0  # migrations and reading the compacted topics; seconds here, more on a cold disk
+    waits_for = "GET /readyz"
+
+    def __init__(
+        self,
+        service: Service,
+        places: Places,
+        ports: Ports,
+        backing: Backing,
+        command: Sequence[str] = (),
+    ) -> None:
+        self.name = service.name
+        self.needs = service.needs
+        self._service = service
+        self._places = places
+        self._ports = ports
+        self._backing = backing
+        self._command = command or (sys.executable, "-m", f"services.{service.name}")
+
+    def prepare(self, say: Say) -> None:
+        """Choose the port; the database was made when PostgreSQL became ready."""
+        say("chooses a port")
+        self._ports.free_port(self.name, wanted=self._service.port)
+
+    def launch(self) -> Launch:
+        """The service's process, its settings in the environment, its secrets in files."""
+        return Launch(argv=self._command, env=self._environment(), cwd=CHECKOUT)
+
+    async def probe(self) -> None:
+        """Ask the service itself."""
+        await ask_ready(HOST, self._ports.port(self.name))
+
+    async def after_ready(self) -> None:
+        """Nothing more is needed."""
+
+    def address(self) -> str:
+        """The service's URL."""
+        return f"http://{HOST}:{self._ports.port(self.name)}"
+
+    def _environment(self) -> dict[str, str]:
+        folders = {"home": str(self._places.home), "secrets": str(self._places.secrets)}
+        own = {name: value.format(**folders) for name, value in self._service.settings.items()}
+        return {
+            "MAESTRO_ENV": "local",
+            "MAESTRO_REGION": "local-1",
+            "MAESTRO_INSTANCE": "0",
+            **inherited(os.environ),
+            "MAESTRO_HOST": HOST,
+            "MAESTRO_PORT": str(self._ports.port(self.name)),
+            STATE_SETTING: str(self._places.home),
+            **self._stores(),
+            **own,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _stores(self) -> dict[str, str]:
+        settings = {
+            "MAESTRO_POSTGRES_URL": self._backing.postgres.service_dsn(tenure_of(self._service, self._places)),
+            "MAESTRO_POSTGRES_PASSWORD_FILE": str(_password_file(self._service, self._places)),
+            "MAESTRO_KAFKA_BOOTSTRAP": self._backing.kafka.bootstrap(),
+        }
+        if "valkey" in self.needs:
+            settings["MAESTRO_REDIS_URL"] = self._backing.valkey.url()
+            secret = self._backing.valkey.secret_file()
+            settings |= {"MAESTRO_REDIS_PASSWORD_FILE": str(secret)} if secret else {}
+        return settings

@@ -1,0 +1,31 @@
+"""The program of the background supervisor: `python -m deploy.local.supervise`, started by `maestro up`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from deploy.local.errors import StackError
+from deploy.local.places import Places
+from deploy.local.plan import plan_parts
+from deploy.local.supervisor import end_orphans, only_one, supervise
+
+
+def main(home: Path) -> int:
+    """Run the stack whose folders lie in `home` until it is asked to stop; 1 if it cannot run at all."""
+    places = Places(home)
+    try:
+        with only_one(places):
+            for name in end_orphans(places):
+                sys.stderr.write(f"ended {name}, left running by a supervisor that is gone\n")
+            asyncio.run(supervise(plan_parts(places, os.environ), places))
+    except StackError as problem:
+        sys.stderr.write(f"{problem.message}\n{problem.fix}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

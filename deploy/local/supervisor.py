@@ -1,0 +1,139 @@
+"""The supervisor: one background process that starts the parts in order, keeps them running and stops them in reverse.
+
+Only one runs per state folder: it holds a lock on `run/supervisor.lock` as long as it lives. What a supervisor that was
+killed left running is found in its record by process id and start time, and ended before anything is started.
+
+Signals: SIGTERM and SIGINT stop the stack; SIGHUP tries again what was given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from deploy.local import processes
+from deploy.local.errors import NotOurs
+from deploy.local.logs import rotate
+from deploy.local.parts import Part
+from deploy.local.places import Places
+from deploy.local.restarts import RestartPolicy
+from deploy.local.status import Board, read_status
+from deploy.local.tending import Tender
+
+ROTATION_CHECK_S = 5.0  # at 20 MB/s of log a file passes its bound by 100 MB at most
+
+
+@contextmanager
+def only_one(places: Places) -> Iterator[None]:
+    """Hold the lock of the one supervisor of this state folder.
+
+    Raises:
+        NotOurs: another supervisor holds it.
+    """
+    with (places.run / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotOurs(f"a supervisor runs already for {places.home}", fix="maestro status") from None
+        yield
+
+
+def end_orphans(places: Places) -> list[str]:
+    """End what a supervisor that is gone left running; the names of the parts that were ended (blocking)."""
+    left = read_status(places)
+    if left is None or left.supervisor.is_alive():
+        return []
+    orphans = [part for part in reversed(left.parts) if part.process and part.process.is_alive()]
+    for part in orphans:
+        assert part.process is not None
+        processes.stop(part.process, signal.Signals(part.stop_signal), part.stop_grace_s)
+    return [part.name for part in orphans]
+
+
+def start_order(parts: Sequence[Part]) -> list[Part]:
+    """The parts, each after everything that it needs.
+
+    Raises:
+        ValueError: a part needs one that is not there, or parts need each other in a circle.
+    """
+    ordered: list[Part] = []
+    left = list(parts)
+    while left:
+        known = {part.name for part in ordered}
+        free = [part for part in left if known.issuperset(part.needs)]
+        if not free:
+            raise ValueError(f"nothing can start first among {', '.join(part.name for part in left)}")
+        ordered += free
+        left = [part for part in left if part not in free]
+    return ordered
+
+
+class Supervisor:
+    """Starts, keeps and stops a set of parts.
+
+    Args:
+        parts: what to run.
+        places: folders of the stack.
+        policy: when a part that died is started again.
+    """
+
+    def __init__(self, parts: Sequence[Part], places: Places, policy: RestartPolicy | None = None) -> None:
+        ordered = start_order(parts)
+        identity = processes.identity_of(os.getpid())
+        assert identity is not None
+        self._places = places
+        self._board = Board(places, identity, tuple(part.name for part in ordered))
+        self._tenders: dict[str, Tender] = {}
+        for part in ordered:
+            needs = [self._tenders[name] for name in part.needs]
+            self._tenders[part.name] = Tender(part, places, self._board, needs, policy or RestartPolicy())
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep the parts running until `stop` is set, then stop them in reverse."""
+        keepers = [asyncio.create_task(tender.tend()) for tender in self._tenders.values()]
+        keepers.append(asyncio.create_task(self._bound_logs()))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait([stopping, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a keeper never returns: if one ended, its error is ours
+        finally:
+            for task in [stopping, *keepers]:
+                task.cancel()
+            await asyncio.gather(stopping, *keepers, return_exceptions=True)
+            await self._stop_all()
+
+    def retry_failed(self) -> None:
+        """Try again what was given up."""
+        for tender in self._tenders.values():
+            tender.retry()
+
+    async def _stop_all(self) -> None:
+        """Stop every part after all that need it; those that do not need each other stop together."""
+        left = list(self._tenders.values())
+        while left:
+            needed = {name for tender in left for name in tender.part.needs}
+            free = [tender for tender in left if tender.part.name not in needed]
+            await asyncio.gather(*(tender.stop() for tender in free))
+            left = [tender for tender in left if tender not in free]
+
+    async def _bound_logs(self) -> None:
+        while True:
+            for log in self._places.logs.glob("*.log"):
+                await asyncio.to_thread(rotate, log)
+            await asyncio.sleep(ROTATION_CHECK_S)
+
+
+async def supervise(parts: Sequence[Part], places: Places) -> None:
+    """Run the parts until a signal asks for the end."""
+    stop = asyncio.Event()
+    supervisor = Supervisor(parts, places)
+    loop = asyncio.get_running_loop()
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(ending, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, supervisor.retry_failed)
+    await supervisor.run(stop)

@@ -1,0 +1,139 @@
+"""Servers of yours in place of the embedded ones: nothing is started, only asked, and the databases are made there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from deploy.local.credentials import write_private
+from deploy.local.kafka.probe import ask_broker
+from deploy.local.parts import Say
+from deploy.local.places import Places
+from deploy.local.postgres import ask_postgres, make_databases
+from deploy.local.provision import Tenure, dsn_for
+from deploy.local.valkey import ask_valkey
+
+ANSWER_WITHIN_S = 20.0  # a system server runs already: no answer by then means a wrong address
+
+
+class _System:
+    """What the three share: no process, no preparation."""
+
+    needs: tuple[str, ...] = ()
+    ready_within_s = ANSWER_WITHIN_S
+
+    def prepare(self, say: Say) -> None:
+        """Nothing to prepare."""
+        say("is a server of yours")
+
+    def launch(self) -> None:
+        """Nothing to start."""
+        return
+
+
+class SystemPostgres(_System):
+    """The PostgreSQL that `MAESTRO_POSTGRES_URL` names.
+
+    Args:
+        admin_dsn: DSN of a role that may create roles and databases.
+        tenures: the databases to provide there.
+    """
+
+    name = "postgres"
+    waits_for = "an authenticated query of the server that MAESTRO_POSTGRES_URL names"
+
+    def __init__(self, admin_dsn: str, tenures: Sequence[Tenure]) -> None:
+        self._admin_dsn = admin_dsn
+        self._tenures = tenures
+
+    async def probe(self) -> None:
+        """Log in as the administrator and run a query."""
+        await ask_postgres(self._admin_dsn)
+
+    async def after_ready(self) -> None:
+        """Provide the services' databases and roles."""
+        await make_databases(self._admin_dsn, self._tenures)
+
+    def service_dsn(self, tenure: Tenure) -> str:
+        """The DSN that a service is told."""
+        return dsn_for(self._admin_dsn, tenure, with_password=False)
+
+    def address(self) -> str:
+        """Host and port, without the login."""
+        return urlsplit(self._admin_dsn).netloc.rpartition("@")[2] or "by socket"
+
+
+class SystemValkey(_System):
+    """The Valkey or Redis that `MAESTRO_REDIS_URL` names; the password in it goes to a file of its own.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`, with or without a password.
+        places: folders of the stack.
+    """
+
+    name = "valkey"
+    waits_for = "a PING of the server that MAESTRO_REDIS_URL names"
+
+    def __init__(self, url: str, places: Places) -> None:
+        parts = urlsplit(url)
+        place = parts.netloc.rpartition("@")[2]
+        user = f"{parts.username}@" if parts.username else ""
+        self._url = urlunsplit(parts._replace(netloc=user + place))
+        self._password = unquote(parts.password) if parts.password else None
+        self._file = places.secrets / "valkey.system.password"
+
+    def prepare(self, say: Say) -> None:
+        """Put the password where services look for it."""
+        super().prepare(say)
+        if self._password is not None:
+            write_private(self._file, self._password)
+
+    async def probe(self) -> None:
+        """Authenticate and ping."""
+        await ask_valkey(self._url, self._password)
+
+    async def after_ready(self) -> None:
+        """Nothing more is needed."""
+
+    def url(self) -> str:
+        """The address without the password."""
+        return self._url
+
+    def secret_file(self) -> Path | None:
+        """The file that holds the password, None without one."""
+        return self._file if self._password is not None else None
+
+    def address(self) -> str:
+        """The address without the login."""
+        parts = urlsplit(self._url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+class SystemKafka(_System):
+    """The Kafka that `MAESTRO_KAFKA_BOOTSTRAP` names.
+
+    Args:
+        bootstrap: host:port, or several separated by commas.
+    """
+
+    name = "kafka"
+    waits_for = "metadata and a group coordinator from MAESTRO_KAFKA_BOOTSTRAP"
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+
+    async def probe(self) -> None:
+        """Ask for the cluster's metadata and a group's coordinator."""
+        await ask_broker(self._bootstrap)
+
+    async def after_ready(self) -> None:
+        """Nothing more is needed."""
+
+    def bootstrap(self) -> str:
+        """Addresses for clients."""
+        return self._bootstrap
+
+    def address(self) -> str:
+        """The same addresses."""
+        return self._bootstrap

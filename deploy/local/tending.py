@@ -1,0 +1,192 @@
+"""One part from its first preparation to its end: prepare, start, ask until it answers, watch, start again."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Sequence
+from typing import Unpack
+
+from deploy.local import processes
+from deploy.local.errors import PartFailed, StackError
+from deploy.local.logs import open_log
+from deploy.local.parts import NotReady, Part
+from deploy.local.places import Places
+from deploy.local.processes import Child
+from deploy.local.restarts import RestartPolicy
+from deploy.local.status import Board, Changes, Phase
+
+TICK_S = 0.05  # how often a process is looked at, and a starting one asked
+PROBE_BOUND_S = 10.0  # a probe that hangs is asked anew
+
+
+class Stopped(Exception):  # the work ends because the stack does
+    """The stack is being stopped: what prepares a part gives up."""
+
+
+class Tender:
+    """Keeps one part running.
+
+    Args:
+        part: what to keep.
+        places: folders of the stack.
+        board: the record that people read.
+        needs: the tenders of the parts that must be ready first.
+        policy: when to start it again.
+    """
+
+    def __init__(
+        self, part: Part, places: Places, board: Board, needs: Sequence[Tender], policy: RestartPolicy
+    ) -> None:
+        self.part = part
+        self.ready = asyncio.Event()
+        self._log = places.log_of(part.name)
+        self._board = board
+        self._needs = needs
+        self._policy = policy
+        self._deaths: list[float] = []
+        self._retry = asyncio.Event()
+        self._child: Child | None = None
+        self._preparing: asyncio.Future[None] | None = None
+        self._stopping = False
+
+    async def tend(self) -> None:
+        """Keep the part running until cancelled."""
+        while True:
+            await self._wait_for_needs()
+            try:
+                await self._start()
+                self._say(phase=Phase.READY, detail="", fix="")
+                self.ready.set()
+                await self._wait_for_end()
+            except StackError as problem:
+                await self._give_up(problem.message, problem.fix)
+            except _Died as death:
+                await self._recover(str(death))
+
+    def retry(self) -> None:
+        """Try a part again that was given up."""
+        self._retry.set()
+
+    async def stop(self) -> None:
+        """End the process and everything that prepares one; call after `tend` was cancelled."""
+        self._stopping = True
+        if self._preparing is not None:
+            await asyncio.wait([self._preparing])
+        if self._child is not None:
+            self._say(phase=Phase.STOPPING, detail="")
+        await self._end_process()
+        self._say(phase=Phase.STOPPED, detail="")
+
+    async def _wait_for_needs(self) -> None:
+        for need in self._needs:
+            if not need.ready.is_set():
+                self._say(phase=Phase.WAITING, detail=f"waits for {need.part.name}")
+                await need.ready.wait()
+
+    async def _start(self) -> None:
+        """Prepare, start, and return when the part answers as a ready one."""
+        was_up = self._board[self.part.name].restarts > 0
+        self._say(phase=Phase.RESTARTING if was_up else Phase.PREPARING, detail="prepares")
+        await self._prepare()
+        launch = self.part.launch()
+        self._say(address=self.part.address())
+        if launch is not None:
+            with open_log(self._log) as log:
+                self._child = processes.start(launch, log)
+            self._say(
+                process=self._child.identity, stop_signal=int(launch.stop_signal), stop_grace_s=launch.stop_grace_s
+            )
+            self._child.let_go()
+        self._say(phase=Phase.STARTING, detail=f"waits for {self.part.waits_for}")
+        await self._wait_until_ready()
+        await self._finish_start()
+
+    async def _prepare(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def say(text: str) -> None:  # called in the thread that prepares
+            if self._stopping:
+                raise Stopped
+            loop.call_soon_threadsafe(lambda: self._say(detail=text))
+
+        self._preparing = asyncio.ensure_future(asyncio.to_thread(self.part.prepare, say))
+        await asyncio.shield(self._preparing)  # a thread cannot be cancelled: `stop` waits for it
+
+    async def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self.part.ready_within_s
+        while True:
+            self._check_alive()
+            try:
+                await asyncio.wait_for(self.part.probe(), PROBE_BOUND_S)
+            except NotReady as answer:
+                said = str(answer)
+            except TimeoutError:
+                said = f"no answer within {PROBE_BOUND_S:.0f} s"
+            else:
+                return
+            self._check_alive()
+            self._say(detail=f"waits for {self.part.waits_for} ({said})")
+            if time.monotonic() > deadline:
+                raise PartFailed(f"is not ready {self.part.ready_within_s:.0f} s after its start: {said}")
+            await asyncio.sleep(TICK_S)
+
+    async def _finish_start(self) -> None:
+        try:
+            await self.part.after_ready()
+        except OSError as problem:
+            raise _Died(f"answered and then did not: {problem}") from problem
+
+    def _check_alive(self) -> None:
+        ending = self._child.ending() if self._child else None
+        if ending:
+            raise _Died(ending)
+
+    async def _wait_for_end(self) -> None:
+        if self._child is None:
+            await asyncio.Event().wait()  # a system server has no process of ours; cancelled at the stop
+        while True:
+            self._check_alive()
+            await asyncio.sleep(TICK_S)
+
+    async def _recover(self, how: str) -> None:
+        was_ready = self.ready.is_set()
+        self.ready.clear()
+        await self._end_process()
+        now = time.monotonic()
+        self._deaths = [*self._policy.recent(self._deaths, now), now]
+        delay_s = self._policy.delay(len(self._deaths), was_ready=was_ready)
+        if delay_s is None:
+            await self._give_up(f"{how}, {len(self._deaths)} times within {self._policy.window_s:.0f} s")
+            return
+        restarts = self._board[self.part.name].restarts + 1
+        self._say(phase=Phase.RESTARTING, detail=f"{how}; starts again in {delay_s:.1f} s", restarts=restarts)
+        await asyncio.sleep(delay_s)
+
+    async def _give_up(self, why: str, fix: str = "") -> None:
+        self.ready.clear()
+        await self._end_process()
+        self._say(phase=Phase.FAILED, detail=why, fix=fix or f"maestro logs {self.part.name}")
+        self._retry.clear()
+        await self._retry.wait()
+        self._deaths = []
+        self._say(phase=Phase.WAITING, detail="is tried again", fix="", restarts=0)
+
+    async def _end_process(self) -> None:
+        """Make sure that the process is gone, also one that runs on without answering."""
+        if self._child is None:
+            return
+        status = self._board[self.part.name]
+        stop_signal = signal.Signals(status.stop_signal)
+        await asyncio.to_thread(processes.stop, self._child.identity, stop_signal, status.stop_grace_s)
+        self._child.popen.wait()
+        self._child = None
+        self._say(process=None)
+
+    def _say(self, **changes: Unpack[Changes]) -> None:
+        self._board.set(self.part.name, **changes)
+
+
+class _Died(Exception):  # an event of a part's life, handled where the life is
+    """The process ended; the text says how."""
