@@ -25,8 +25,9 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/maestro-build-$tool.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
 mkdir -p "$home"
-echo "building $tool $version (several minutes the first time)" >&2
+echo "building $tool $version (several minutes, once)" >&2
 cd "$pin"
+# The version that the tool shows of itself: -X is passed over where a tool has no such variable.
 GOCACHE=$scratch/cache GOMODCACHE=$scratch/modules GOFLAGS=-modcacherw GOTOOLCHAIN=local GOWORK=off CGO_ENABLED=0 \
 	nice -n 19 "$go" build -mod=readonly -trimpath -buildvcs=false \
 	-ldflags "-s -w -X sigs.k8s.io/release-utils/version.gitVersion=v$version" -o "$scratch/$tool" "$package"
