@@ -1,12 +1,17 @@
-"""The principal of an HTTP request, as a FastAPI dependency: `caller: Annotated[Principal, Depends(principal_of)]`."""
+"""What a route asks of an HTTP request: who sent it (`Caller`), and which Idempotency-Key it claims (`Claimed`)."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Depends, Header, Response
 from starlette.requests import Request
 
 from libs.access.directory import Directory
 from libs.access.principal import Principal
 from libs.runtime.clock import Clock
+from libs.signing.digests import sha256_hex
+from libs.store.once import Answer, Claim
 
 
 async def principal_of(request: Request) -> Principal:
@@ -18,3 +23,25 @@ async def principal_of(request: Request) -> Principal:
     directory: Directory = request.app.state.directory
     clock: Clock = request.app.state.clock
     return directory.authenticate(request.headers.get("authorization"), clock.now())
+
+
+Caller = Annotated[Principal, Depends(principal_of)]
+
+
+async def claim_of(
+    request: Request, caller: Caller, idempotency_key: Annotated[str | None, Header()] = None
+) -> Claim | None:
+    """Return what the request's Idempotency-Key claims, None without one: the same caller, path, key and body."""
+    if idempotency_key is None:
+        return None
+    route = f"{request.method} {request.url.path}"
+    return Claim(caller.key_id, route, idempotency_key, sha256_hex(await request.body()))
+
+
+Claimed = Annotated[Claim | None, Depends(claim_of)]
+
+
+def json_answer(answer: Answer) -> Response:
+    """Return the HTTP response of `answer`; a repeated one says so in `Idempotency-Replayed`."""
+    headers = {"idempotency-replayed": "true"} if answer.is_repeat else None
+    return Response(answer.body, answer.status, headers, media_type="application/json")
