@@ -1,0 +1,219 @@
+"""The HTTP interface: read what was signed, fetch the key, have a signature judged."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from libs.access.principal import Principal
+from libs.access.request import Caller
+from libs.runtime.errors import NotFound, TooLarge
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, decode_cursor, encode_cursor
+from libs.runtime.web import Malformed
+from libs.schemas.values import Instant, rfc3339
+from libs.signing.bundle import BUNDLE_BYTES_MAX, MEDIA_TYPE
+from libs.signing.digests import normal_hex
+from libs.signing.manifest import MANIFEST_BYTES_MAX
+from services.evidence.domain import Artifact
+from services.evidence.handlers import Reading
+
+router = APIRouter(prefix="/v1")
+
+# The manifest grows by a third in base64, the bundle by its escaped quotes; the rest is the JSON around them.
+VERIFY_BYTES_MAX: Final = MANIFEST_BYTES_MAX * 4 // 3 + BUNDLE_BYTES_MAX * 2 + 1024
+ABSENT: Final = "there is no such thing, or it is not yours"
+
+
+def reading_of(request: Request) -> Reading:
+    """What the service's wiring put into the application."""
+    reading: Reading = request.app.state.reading
+    return reading
+
+
+Reads = Annotated[Reading, Depends(reading_of)]
+
+
+class ArtifactView(BaseModel):
+    """A signed manifest: what it is about, and under which digest its bytes and its bundle are to be had."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    digest: str
+    bundle_digest: str
+    kind: str
+    subject_id: str
+    tenant_id: str
+    number: str
+    period: str
+    key_fingerprint: str
+    signed_at: Instant
+
+
+class TrustedKey(BaseModel):
+    """A public key. Compare its fingerprint (SHA-256 of the DER form) with one that came to you on another way."""
+
+    fingerprint: str
+    public_key_pem: str
+    is_in_force: bool = Field(description="whether it signs now; others signed before it")
+
+
+class Trust(BaseModel):
+    """All keys that signed here, the one in force first."""
+
+    algorithm: str = "ECDSA P-256, SHA-256"
+    keys: list[TrustedKey]
+
+
+class VerifyRequest(BaseModel):
+    """What is to be judged."""
+
+    manifest: str = Field(description="base64 of the manifest's bytes")
+    bundle: str = Field(description="the JSON text of its Sigstore bundle")
+
+
+class SubjectView(BaseModel):
+    """What a manifest is about."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: str
+    tenant_id: str
+    number: str
+    period: str
+
+
+class FileView(BaseModel):
+    """A file that a manifest lists. Its content was not looked at: compare it yourself, or run `maestro verify`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    size: int
+    sha256: str
+
+
+class VerdictView(BaseModel):
+    """Whether one of our keys signed the manifest; if not, `error` is a stable code and `detail` says why."""
+
+    verified: bool
+    key_fingerprint: str | None = None
+    subject: SubjectView | None = None
+    files: list[FileView] = []
+    error: str | None = None
+    detail: str | None = None
+
+
+@router.get("/artifacts")
+async def list_artifacts(
+    caller: Caller,
+    reads: Reads,
+    tenant_id: str | None = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
+) -> Page[ArtifactView]:
+    """List the caller's signed manifests, newest first."""
+    caller.require("evidence:read")
+    tenants = caller.visible if tenant_id is None else frozenset((caller.reading(tenant_id),))
+    found = await reads.artifacts(tenants, _position(cursor), limit + 1)
+    page, more = found[:limit], found[limit:]
+    return Page(
+        items=[ArtifactView.model_validate(one) for one in page],
+        next_cursor=encode_cursor([rfc3339(page[-1].signed_at), page[-1].digest]) if more else None,
+    )
+
+
+@router.get("/artifacts/{digest}", response_class=Response)
+async def read_artifact(digest: str, caller: Caller, reads: Reads) -> Response:
+    """Return the manifest's bytes exactly as they were signed."""
+    artifact = await _own_artifact(digest, caller, reads)
+    return _kept(await reads.content(artifact.digest), artifact.digest, "application/json")
+
+
+@router.get("/artifacts/{digest}/bundle", response_class=Response)
+async def read_bundle(digest: str, caller: Caller, reads: Reads) -> Response:
+    """Return the Sigstore bundle of the manifest."""
+    artifact = await _own_artifact(digest, caller, reads)
+    return _kept(await reads.content(artifact.bundle_digest), artifact.bundle_digest, MEDIA_TYPE)
+
+
+@router.get("/trust")
+async def read_trust(reads: Reads) -> Trust:
+    """Return the public keys. Open to all: whoever checks a signature need not be a customer."""
+    keys = await reads.keys()
+    return Trust(
+        keys=[
+            TrustedKey(fingerprint=key.fingerprint, public_key_pem=key.pem.decode("ascii"), is_in_force=number == 0)
+            for number, key in enumerate(keys)
+        ]
+    )
+
+
+@router.post(
+    "/verify",
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": VerifyRequest.model_json_schema()}}}},
+)
+async def verify(request: Request, caller: Caller, reads: Reads) -> VerdictView:
+    """Judge a manifest and its bundle by our keys; a bad signature is an answer, not an error."""
+    caller.require("evidence:read")
+    asked = await _verify_request(request)
+    try:
+        manifest = base64.b64decode(asked.manifest, validate=True)
+    except (binascii.Error, ValueError):
+        raise Malformed("manifest: not base64") from None
+    verdict = await reads.verdict(manifest, asked.bundle.encode("utf-8", "surrogatepass"))
+    if verdict.manifest is None or verdict.signer is None:
+        return VerdictView(verified=False, error=verdict.code, detail=verdict.why)
+    return VerdictView(
+        verified=True,
+        key_fingerprint=verdict.signer.fingerprint,
+        subject=SubjectView.model_validate(verdict.manifest.subject),
+        files=[FileView.model_validate(entry) for entry in verdict.manifest.files],
+    )
+
+
+async def _own_artifact(digest: str, caller: Principal, reads: Reading) -> Artifact:
+    caller.require("evidence:read")
+    normal = normal_hex(digest)
+    artifact = await reads.artifact(normal) if normal else None
+    if artifact is None:
+        raise NotFound(ABSENT)
+    caller.reading(artifact.tenant_id)
+    return artifact
+
+
+def _kept(content: bytes, digest: str, media_type: str) -> Response:
+    """What is named by its digest never changes, so it may be kept by the one who asked, and by nobody between."""
+    headers = {"etag": f'"{digest}"', "cache-control": "private, max-age=31536000, immutable"}
+    return Response(content, media_type=media_type, headers=headers)
+
+
+def _position(cursor: str | None) -> tuple[datetime, str] | None:
+    key = decode_cursor(cursor, parts=2)
+    if key is None:
+        return None
+    try:
+        signed_at = datetime.fromisoformat(key[0])
+    except ValueError:
+        signed_at = None
+    if signed_at is None or signed_at.tzinfo is None:
+        raise MalformedCursor("pass the `next_cursor` of the page before, unchanged")
+    return signed_at, key[1]
+
+
+async def _verify_request(request: Request) -> VerifyRequest:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > VERIFY_BYTES_MAX:
+            raise TooLarge(f"the request has more than {VERIFY_BYTES_MAX} bytes")
+    try:
+        return VerifyRequest.model_validate_json(bytes(body))
+    except ValidationError as error:
+        raise Malformed(
+            "; ".join(f"{'/'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        ) from None

@@ -1,0 +1,50 @@
+"""What evidence refuses. The family is in `libs/runtime/errors.py`.
+
+Rejected
+├── DigestMismatch        422   the manifest's bytes are not those that their digest names
+├── ManifestRefused       422   the manifest is not of the form that we sign
+└── SubjectMismatch       422   the manifest speaks of another thing than the event that carries it
+Broken
+├── SigningKeyReplaced    500   the key file is not the one that signed so far
+└── ObjectCorrupted       500   a kept file no longer has the content that its name promises
+"""
+
+from __future__ import annotations
+
+from libs.runtime.errors import Broken, Rejected
+
+
+class DigestMismatch(Rejected):
+    """The bytes and their digest disagree: one of them was changed on the way."""
+
+    code = "digest_mismatch"
+    status = 422
+    title = "The content does not have the digest that came with it"
+
+
+class ManifestRefused(Rejected):
+    """Not a manifest in canonical form with at least one file."""
+
+    code = "manifest_refused"
+    status = 422
+    title = "The manifest is not one that can be signed"
+
+
+class SubjectMismatch(Rejected):
+    """Signing it would let one tenant's invoice vouch for another's files."""
+
+    code = "subject_mismatch"
+    status = 422
+    title = "The manifest is about something else"
+
+
+class SigningKeyReplaced(Broken):
+    """Signing on with another key, unsaid, would make every earlier signature look forged."""
+
+    code = "signing_key_replaced"
+
+
+class ObjectCorrupted(Broken):
+    """The disk gave back something else than was written."""
+
+    code = "object_corrupted"

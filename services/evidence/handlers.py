@@ -1,0 +1,78 @@
+"""What evidence does: load, decide (domain), save."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+
+from libs.bus.envelope import Received
+from libs.bus.outbox import say
+from libs.runtime.clock import Clock
+from libs.schemas.events import InvoiceIssued
+from libs.schemas.values import TenantId
+from libs.signing.keys import PublicKey, SigningKey
+from libs.store.pool import Pool, Tx, transaction
+from services.evidence.domain import Artifact, Verdict, judge, sign, succession
+from services.evidence.store.artifacts import add_artifact, find_artifact, list_artifacts
+from services.evidence.store.keys import add_key, fingerprint_in_force, trusted_keys
+from services.evidence.store.objects import ObjectStore
+
+ENTRIES_TOPIC = "evidence-entries"
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs what others issue, once for each digest."""
+
+    key: SigningKey
+    objects: ObjectStore
+    clock: Clock
+
+    async def on_invoice_issued(self, tx: Tx, received: Received[InvoiceIssued]) -> None:
+        """Sign the manifest, keep it with its bundle, and say so; nothing where its digest is signed already."""
+        signed = sign(received.data, self.key, self.clock.now())
+        if await find_artifact(tx, signed.artifact.digest) is not None:
+            return
+        await asyncio.to_thread(self.objects.put, signed.manifest)
+        await asyncio.to_thread(self.objects.put, signed.bundle)
+        if await add_artifact(tx, signed.artifact):
+            await say(tx, ENTRIES_TOPIC, signed.fact(), key=signed.artifact.tenant_id)
+
+
+async def adopt_key(pool: Pool, key: PublicKey, *, replaces: str) -> None:
+    """Make sure that `key` is the one in force, recording it where it is new. Raises SigningKeyReplaced."""
+    async with transaction(pool) as tx:
+        in_force = await fingerprint_in_force(tx)
+        if succession(in_force, key.fingerprint, replaces):
+            await add_key(tx, key, replaces=in_force)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What callers may ask for."""
+
+    pool: Pool
+    objects: ObjectStore
+
+    async def artifact(self, digest: str) -> Artifact | None:
+        """Return the artifact whose manifest has this digest."""
+        return await find_artifact(self.pool, digest)
+
+    async def artifacts(
+        self, tenants: frozenset[TenantId] | None, before: tuple[datetime, str] | None, limit: int
+    ) -> list[Artifact]:
+        """Return one page, newest first, of these tenants (None: of all)."""
+        return await list_artifacts(self.pool, tenants=tenants, before=before, limit=limit)
+
+    async def content(self, digest: str) -> bytes:
+        """Return the kept bytes of this digest, checked against it."""
+        return await asyncio.to_thread(self.objects.get, digest)
+
+    async def keys(self) -> list[PublicKey]:
+        """Return all keys that signed here, the one in force first."""
+        return await trusted_keys(self.pool)
+
+    async def verdict(self, manifest: bytes, bundle: bytes) -> Verdict:
+        """Judge a manifest and its bundle by our own keys."""
+        return judge(manifest, bundle, await self.keys())

@@ -1,0 +1,63 @@
+"""Which manifests were signed, by which key, for whom. A row is written once and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from libs.schemas.values import TenantId
+from libs.store.pool import Pool, Tx
+from services.evidence.domain import Artifact
+
+
+async def find_artifact(store: Pool | Tx, digest: str) -> Artifact | None:
+    """Return the artifact whose manifest has this digest."""
+    row = await store.fetchrow(_FIND, digest)
+    return None if row is None else _artifact_of(row)
+
+
+async def add_artifact(tx: Tx, artifact: Artifact) -> bool:
+    """Add the row; False where the digest has one already, which stands."""
+    added = await tx.fetchval(
+        _ADD,
+        artifact.digest,
+        artifact.bundle_digest,
+        artifact.kind,
+        artifact.subject_id,
+        artifact.tenant_id,
+        artifact.number,
+        artifact.period,
+        artifact.key_fingerprint,
+        artifact.signed_at,
+    )
+    return added is not None
+
+
+async def list_artifacts(
+    store: Pool | Tx, *, tenants: Collection[TenantId] | None, before: tuple[datetime, str] | None, limit: int
+) -> list[Artifact]:
+    """Return at most `limit` artifacts of these tenants (None: of all), newest first, from below `before`."""
+    signed_at, digest = before or (None, None)
+    rows = await store.fetch(_LIST, None if tenants is None else list(tenants), signed_at, digest, limit)
+    return [_artifact_of(row) for row in rows]
+
+
+def _artifact_of(row: asyncpg.Record) -> Artifact:
+    return Artifact(**row)
+
+
+_COLUMNS: Final = "digest, bundle_digest, kind, subject_id, tenant_id, number, period, key_fingerprint, signed_at"
+_FIND: Final = f"SELECT {_COLUMNS} FROM artifact WHERE digest = $1"  # noqa: S608  # only our own constant is put in
+_ADD: Final = f"""
+INSERT INTO artifact ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (digest) DO NOTHING RETURNING true
+"""  # noqa: S608
+_LIST: Final = f"""
+SELECT {_COLUMNS} FROM artifact
+WHERE ($1::text[] IS NULL OR tenant_id = ANY ($1))
+  AND ($2::timestamptz IS NULL OR (signed_at, digest) < ($2, $3::text))
+ORDER BY signed_at DESC, digest DESC LIMIT $4
+"""  # noqa: S608
