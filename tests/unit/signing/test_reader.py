@@ -47,9 +47,20 @@ def test_nesting_up_to_the_bound_is_read() -> None:
     assert read_json(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX, bytes_max=BYTES_MAX) is not None
 
 
-def test_nesting_past_the_bound_is_refused_before_it_is_parsed() -> None:
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1),
+        b"[" * 5_000,
+        b'["",' * 5_000,
+        b'{"":' * 5_000,
+        b'["\\\\",' * 5_000,
+    ],
+    ids=["by one", "unclosed", "after empty strings", "objects", "after escapes"],
+)
+def test_nesting_past_the_bound_is_refused_before_it_is_parsed(raw: bytes) -> None:
     with pytest.raises(TooLarge, match="deeper"):
-        read_json(b"[" * 5_000, bytes_max=BYTES_MAX)
+        read_json(raw, bytes_max=len(raw))
 
 
 def test_brackets_inside_of_strings_do_not_count_as_nesting() -> None:
