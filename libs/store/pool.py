@@ -72,20 +72,26 @@ def _server_settings(name: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def transaction(pool: Pool) -> AsyncIterator[Tx]:
-    """Run the block in one read-committed transaction: committed at its end, rolled back if it raises.
-
-    Raises Unavailable where the store, the network or a rival transaction stood in the way. When the connection is lost
-    during COMMIT the outcome is unknown to us: callers repeat only what an offset or an idempotency key guards.
-    """
-    connection: Tx | None = None
+async def connection(pool: Pool) -> AsyncIterator[Tx]:
+    """Lend a connection to the block. Raises Unavailable where the store, the network or a rival stood in the way."""
     try:
-        async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
-            yield connection
+        async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as lent:
+            yield lent
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         if is_transient(error) or _is_cut_off(error):
             raise Unavailable(f"the store could not finish: {error or type(error).__name__}") from error
         raise
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Tx]:
+    """Run the block in one read-committed transaction: committed at its end, rolled back if it raises.
+
+    Raises Unavailable as `connection` does. When the connection is lost during COMMIT the outcome is unknown to us:
+    callers repeat only what an offset or an idempotency key guards.
+    """
+    async with connection(pool) as tx, tx.transaction():
+        yield tx
 
 
 def _is_cut_off(error: BaseException) -> bool:

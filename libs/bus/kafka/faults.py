@@ -1,0 +1,39 @@
+"""Kafka's errors in our own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    OffsetOutOfRangeError,
+    RecordTooLargeError,
+    TopicAuthorizationFailedError,
+)
+
+from libs.bus.ports import OutOfRange
+from libs.bus.records import TopicPartition
+from libs.runtime.errors import Broken, TooLarge, Unavailable
+
+_FORBIDDEN = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+
+
+@contextmanager
+def in_our_words(doing: str) -> Iterator[None]:
+    """Turn what aiokafka raises while `doing` into OutOfRange, TooLarge, Broken or (most of it) Unavailable."""
+    try:
+        yield
+    except OffsetOutOfRangeError as error:
+        asked: dict[tuple[str, int], int] = error.args[0]
+        (topic, partition), offset = next(iter(asked.items()))
+        raise OutOfRange(TopicPartition(topic, partition), offset) from error
+    except (MessageSizeTooLargeError, RecordTooLargeError) as error:
+        raise TooLarge(f"{doing}: larger than the topic's max.message.bytes: {error}") from error
+    except _FORBIDDEN as error:
+        raise Broken(f"{doing}: the broker does not allow it: {error!r}; check the topic's ACL") from error
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise Unavailable(f"{doing}: the broker does not answer: {error!r}") from error

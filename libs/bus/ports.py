@@ -1,0 +1,162 @@
+"""What the bus offers to consumers and relays. Two implementations: Kafka, and one in memory under the same tests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from libs.bus.records import Message, Record, TopicPartition
+from libs.schemas.topics import TopicSpec
+
+Offsets = Mapping[TopicPartition, int]
+
+
+class OutOfRange(Exception):
+    """The log no longer holds, or never held, the offset that was asked for."""
+
+    def __init__(self, source: TopicPartition, offset: int) -> None:
+        """Name the partition and the offset."""
+        super().__init__(f"{source} holds no offset {offset}")
+        self.source = source
+        self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The group gave these partitions to this member, all others are gone. Nothing flows until `resume_at`."""
+
+    partitions: frozenset[TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Records in order of (topic, partition, offset), and where each partition's reading stands after them.
+
+    A position can lie beyond the last offset plus one: transaction markers and compacted records take offsets too.
+    """
+
+    records: Sequence[Record] = ()
+    positions: Offsets = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the broker's last answer for a partition said, and when: where its read_committed log ended."""
+
+    end: int
+    at_ms: int
+
+
+class Publisher(Protocol):
+    """Writes messages durably."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Return when all are durable on all in-sync replicas; raise Unavailable otherwise (some may be durable).
+
+        Within a partition messages are appended in the order given, over all calls, and after one that failed nothing
+        of the same call is appended. Raises TooLarge for a message over the broker's bound.
+        """
+        ...
+
+
+class Subscriber(Protocol):
+    """One member of a consumer group. Positions come from its user, never from the group."""
+
+    async def start(self) -> None:
+        """Join; raises Unavailable while the broker does not answer."""
+        ...
+
+    async def stop(self) -> None:
+        """Leave the broker alone. A static member keeps its partitions until the session times out."""
+        ...
+
+    async def poll(self) -> Assigned | Fetched:
+        """Return the next assignment or the next records, an empty Fetched after a short wait without any.
+
+        Calling it says that everything returned before is written or given up: a revocation waits (for a bounded time)
+        for that call. Raises OutOfRange, or Unavailable.
+        """
+        ...
+
+    def is_current(self) -> bool:
+        """Return whether the partitions of the last `poll` are still this member's."""
+        ...
+
+    def resume_at(self, positions: Offsets) -> None:
+        """Read on from these offsets; also goes back, dropping whatever was fetched ahead."""
+        ...
+
+    async def show_progress(self, positions: Offsets) -> None:
+        """Commit `positions` to the broker, for lag tools only. Failing is harmless and silent."""
+        ...
+
+    def seen(self) -> Mapping[TopicPartition, Seen]:
+        """Return the last answer for every assigned partition that had one."""
+        ...
+
+
+class Reader(Protocol):
+    """Reads all partitions of one topic, without a group."""
+
+    async def start(self, positions: Mapping[int, int] | None = None) -> Mapping[int, int]:
+        """Begin at `positions`, elsewhere at the log's start, and return each partition's read_committed end."""
+        ...
+
+    async def poll(self) -> Fetched:
+        """Return the next records, none after a short wait. Raises OutOfRange, or Unavailable."""
+        ...
+
+    def seen(self) -> Mapping[TopicPartition, Seen]:
+        """Return the last answer for every partition that had one."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
+
+
+class Bus(Protocol):
+    """The connection of one process to the broker."""
+
+    async def start(self) -> None:
+        """Connect; raises Unavailable while the broker does not answer."""
+        ...
+
+    async def stop(self) -> None:
+        """Flush what is being published and disconnect."""
+        ...
+
+    @property
+    def publisher(self) -> Publisher:
+        """The process's one publisher."""
+        ...
+
+    async def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
+        """Create those that do not exist, with their dead letter topics. Existing ones stay as they are."""
+        ...
+
+    async def partitions(self, topic: str) -> int:
+        """Return how many partitions `topic` has; raises Unavailable where it does not exist (yet)."""
+        ...
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, UUID]:
+        """Return the broker's id of each topic that exists; one deleted and made again has another."""
+        ...
+
+    async def start_offsets(self, topic: str) -> Mapping[int, int]:
+        """Return the first offset that each partition still holds."""
+        ...
+
+    async def end_offsets(self, topic: str) -> Mapping[int, int]:
+        """Return each partition's read_committed end: the offset after the last that readers can see."""
+        ...
+
+    def subscriber(self, topics: Collection[str], *, group: str, instance: str, max_records: int) -> Subscriber:
+        """Return a new member of `group` with the static id `instance`; at most `max_records` come with one poll."""
+        ...
+
+    def reader(self, topic: str) -> Reader:
+        """Return a new reader of the whole topic."""
+        ...

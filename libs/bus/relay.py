@@ -1,0 +1,112 @@
+"""The relay: publishes what the service has said, in order per key, once or (after a crash) twice with the same place.
+
+First the sequences, committed; then Kafka; then the rows go. A relay that dies between any two of these is followed by
+one that publishes the same rows with the same sequences, and consumers drop what they have taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from random import Random, SystemRandom
+from typing import Final
+
+from libs.bus import lease, sequencing
+from libs.bus.backoff import Backoff
+from libs.bus.outbox import CHANNEL
+from libs.bus.ports import Bus
+from libs.runtime.crashpoints import crash_point
+from libs.runtime.errors import Unavailable
+from libs.store.pool import Pool, connection, transaction
+
+POLL_S: Final = 0.2  # what a missed wake-up costs at most
+STANDBY_S: Final = 1.0  # how often one without the lease asks for it
+
+_log = logging.getLogger(__name__)
+
+
+class Relay:
+    """One per process; of all processes on one database the leased one works, the others stand by."""
+
+    def __init__(self, pool: Pool, bus: Bus, *, service: str, instance: str, random: Random | None = None) -> None:
+        """Relay what `service` says in the database of `pool`. `instance` names the process, stable over restarts."""
+        self._pool = pool
+        self._bus = bus
+        self._holder = f"{service}.{instance}"
+        self._token = uuid.uuid4()
+        self._backoff = Backoff(random or SystemRandom())
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Relay until cancelled. Outages of store and broker are waited out."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._give_back)
+            while True:
+                try:
+                    async with self._listening():
+                        await self._work()
+                except Unavailable as error:
+                    _log.warning("relay waits: %s", error)
+                    await asyncio.sleep(self._backoff.next_s())
+
+    async def drain(self) -> int:
+        """Publish all that is said now; return how many rows that was, 0 without the lease."""
+        done = 0
+        while turn := await self._turn():
+            done += turn
+        return done
+
+    async def _work(self) -> None:
+        """Turn after turn until something is unavailable."""
+        while True:
+            done = await self._turn()
+            self._backoff.reset()
+            if done:
+                continue
+            wait_s = POLL_S if done is not None else STANDBY_S
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait_s)
+            self._wake.clear()
+
+    async def _turn(self) -> int | None:
+        """Publish one batch. Returns its size, 0 where nothing was said, None where another relay has the lease."""
+        async with transaction(self._pool) as tx:
+            if not await sequencing.anything_said(tx):
+                return 0
+            if not await lease.hold(tx, self._token) and not await lease.seize(
+                tx, token=self._token, holder=self._holder
+            ):
+                return None
+            rows = await sequencing.unpublished(tx)
+            if not rows:
+                await sequencing.give_out(tx, self._bus.partitions)
+                rows = await sequencing.unpublished(tx)
+        crash_point("relay.sequenced")
+        await self._bus.publisher.publish([row.message() for row in rows])
+        crash_point("relay.published")
+        async with transaction(self._pool) as tx:
+            await sequencing.forget(tx, [row.id for row in rows])
+        return len(rows)
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[None]:
+        """Be woken by NOTIFY while the block runs; polling alone would do, only later."""
+        async with connection(self._pool) as listener:
+            await listener.add_listener(CHANNEL, self._on_notify)
+            try:
+                yield
+            finally:
+                await listener.remove_listener(CHANNEL, self._on_notify)
+
+    def _on_notify(self, *_: object) -> None:
+        self._wake.set()
+
+    async def _give_back(self) -> None:
+        try:
+            async with transaction(self._pool) as tx:
+                await lease.release(tx, self._token)
+        except Unavailable:
+            _log.info("the lease was not given back; it runs out by itself")
