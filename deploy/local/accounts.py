@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.errors import Missing
+from deploy.local.settings import ACCOUNT_SETTING
 
-ACCOUNT_SETTING = "MAESTRO_UNPRIVILEGED_ACCOUNT"
 DEFAULT_ACCOUNT = "nobody"
 
 PROBE_TIMEOUT_S = 10  # starting one small program as another account; seconds mean a hung name service

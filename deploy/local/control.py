@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -40,7 +39,7 @@ def bring_up(places: Places, environ: Mapping[str, str], watch: Watch) -> StackS
     if running is None:
         supervisor = start_supervisor(places, environ)
     elif running.failed():
-        _retry(running, places, watch)
+        _retry(running, places)
     return _await_ready(places, watch, supervisor)
 
 
@@ -58,10 +57,14 @@ def start_supervisor(places: Places, environ: Mapping[str, str]) -> subprocess.P
         )
 
 
-def _retry(running: StackStatus, places: Places, watch: Watch) -> None:
+def _retry(running: StackStatus, places: Places) -> None:
     """Ask for another try of what was given up, and wait until the record shows that it was heard."""
     running.supervisor.send(signal.SIGHUP)
-    _follow(places, watch, lambda status: status != running, RETRY_HEARD_WITHIN_S)
+    _follow(places, _look_away, lambda status: status != running, RETRY_HEARD_WITHIN_S)
+
+
+def _look_away(_status: StackStatus) -> None:
+    """What was given up before is no news."""
 
 
 def _await_ready(places: Places, watch: Watch, supervisor: subprocess.Popen[bytes] | None) -> StackStatus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from deploy.local.parts import NotReady
+from deploy.local.parts import NotReady, not_ready
 
 ANSWER_BYTES_MAX = 65536
 ANSWER_WITHIN_S = 5.0
@@ -21,7 +21,7 @@ async def ask_ready(host: str, port: int) -> None:
     try:
         status, body = await asyncio.wait_for(_get(host, port, "/readyz"), ANSWER_WITHIN_S)
     except (OSError, TimeoutError, ValueError) as problem:
-        raise NotReady(_in_words(problem)) from problem
+        raise not_ready(problem) from problem
     if status != OK:
         raise NotReady(_detail(body) or f"it answers {status}")
 
@@ -46,7 +46,3 @@ def _detail(body: bytes) -> str:
         return str(json.loads(body).get("detail", ""))
     except (ValueError, AttributeError):
         return ""
-
-
-def _in_words(problem: Exception) -> str:
-    return "it does not listen yet" if isinstance(problem, ConnectionRefusedError) else str(problem) or "no answer"

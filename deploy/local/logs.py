@@ -40,5 +40,9 @@ def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
 
 
 def short_tail(path: Path) -> tuple[str, ...]:
-    """The last ten lines, each cut to a length that fits a terminal."""
-    return tuple(line[:LINE_CHARACTERS_MAX] for line in tail(path))
+    """The last ten lines, each cut to a length that fits a terminal, without what could move its cursor."""
+    return tuple(_plain(line[:LINE_CHARACTERS_MAX]) for line in tail(path))
+
+
+def _plain(line: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in line)

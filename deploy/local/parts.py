@@ -33,6 +33,12 @@ class NotReady(Exception):  # a state that passes, said by a probe, not an error
     """The part has not answered as a ready one yet; the text says what came instead."""
 
 
+def not_ready(problem: Exception) -> NotReady:
+    """What a failed probe says, in words: nobody listens yet, or the problem's own text."""
+    listens = not isinstance(problem, ConnectionRefusedError | FileNotFoundError)
+    return NotReady(str(problem) or type(problem).__name__ if listens else "it does not listen yet")
+
+
 class Part(Protocol):
     """A part of the stack. One that is a system server of somebody else has no process: `launch` returns None."""
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from deploy.local.accounts import Account
 from deploy.local.errors import NotOurs
+from deploy.local.settings import STATE_SETTING
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-STATE_SETTING = "MAESTRO_STATE_DIR"
 
 SOCKET_PATH_MAX = 107  # sun_path holds 108 bytes with its closing zero
 LONGEST_SOCKET = "/postgres/run/.s.PGSQL.65535"
@@ -126,10 +126,11 @@ def lay_places(state: Path, account: Account | None) -> Places:
 
 def _choose_home(state: Path, account: Account | None) -> Path:
     wanted = state.parent.resolve() / state.name
-    return wanted if _fits(wanted, account) else short_home(wanted)
+    return wanted if fits(wanted, account) else short_home(wanted)
 
 
-def _fits(home: Path, account: Account | None) -> bool:
+def fits(home: Path, account: Account | None) -> bool:
+    """Whether sockets under `home` have short enough paths and the account can enter it (or what exists of it)."""
     if len(os.fsencode(home)) > HOME_PATH_MAX:
         return False
     return account is None or account.can_enter(_nearest_existing(home))
@@ -171,7 +172,7 @@ def _check_usable(state: Path, home: Path, account: Account | None) -> None:
             f"the state folder {state} belongs to another user",
             fix=f"run as its owner, or set {STATE_SETTING} to another folder",
         )
-    if not _fits(home, account):
+    if not fits(home, account):
         raise NotOurs(
             f"the state folder {state} cannot serve: its path is too long for sockets, or the account "
             "that PostgreSQL runs under cannot enter it",

@@ -14,13 +14,10 @@ from deploy.local.ports import Ports
 from deploy.local.postgres import Postgres
 from deploy.local.service_part import ServicePart, tenure_of
 from deploy.local.services import SERVICES, Service
+from deploy.local.settings import KAFKA_SETTING, POSTGRES_SETTING, REDIS_SETTING
 from deploy.local.stores import Backing
 from deploy.local.system_servers import SystemKafka, SystemPostgres, SystemValkey
 from deploy.local.valkey import Valkey
-
-POSTGRES_SETTING = "MAESTRO_POSTGRES_URL"
-REDIS_SETTING = "MAESTRO_REDIS_URL"
-KAFKA_SETTING = "MAESTRO_KAFKA_BOOTSTRAP"
 
 
 def plan_parts(places: Places, environ: Mapping[str, str], services: Sequence[Service] = SERVICES) -> list[Part]:

@@ -22,7 +22,7 @@ from deploy.local import processes
 from deploy.local.accounts import Account
 from deploy.local.credentials import password, write_private
 from deploy.local.errors import Missing, PartFailed
-from deploy.local.parts import Launch, NotReady, Say
+from deploy.local.parts import Launch, Say, not_ready
 from deploy.local.places import Places
 from deploy.local.ports import HOST, Ports
 from deploy.local.provision import Tenure, close_shared_databases, dsn_for, provision
@@ -200,7 +200,7 @@ async def ask_postgres(dsn: str) -> None:
     try:
         connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
     except (OSError, asyncpg.PostgresError, TimeoutError) as problem:
-        raise NotReady(str(problem) or type(problem).__name__) from problem
+        raise not_ready(problem) from problem
     try:
         await connection.fetchval("SELECT 1")
     finally:

@@ -101,9 +101,10 @@ def start(launch: Launch, log: IO[bytes], *, die_with_parent: bool = False) -> C
     """Start the process in a session of its own, so that a Ctrl-C at the terminal does not reach it.
 
     With `die_with_parent` the kernel asks it to end when the calling thread ends, however that ends: for servers that a
-    test session owns. The stack's own parts outlive a supervisor that dies, and the next one finds them by their record.
+    test session owns. The stack's own parts outlive a supervisor that dies; the next one finds them by their record.
     """
     account = launch.account
+    tie = _tie_to_parent(launch.stop_signal) if die_with_parent else None
     popen = subprocess.Popen(
         [*GATE, *launch.argv],
         env=dict(launch.env),
@@ -115,7 +116,7 @@ def start(launch: Launch, log: IO[bytes], *, die_with_parent: bool = False) -> C
         user=account.uid if account else None,
         group=account.gid if account else None,
         extra_groups=[] if account else None,
-        preexec_fn=_tie_to_parent(launch.stop_signal) if die_with_parent else None,  # noqa: PLW1509
+        preexec_fn=tie,  # noqa: PLW1509 - one system call between fork and exec; it takes no lock
     )
     identity = identity_of(popen.pid)
     assert identity is not None  # it waits at its gate

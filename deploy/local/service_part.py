@@ -10,10 +10,11 @@ from pathlib import Path
 from deploy.local.credentials import password
 from deploy.local.http_probe import ask_ready
 from deploy.local.parts import Launch, Say
-from deploy.local.places import CHECKOUT, STATE_SETTING, Places
+from deploy.local.places import CHECKOUT, Places
 from deploy.local.ports import HOST, Ports
 from deploy.local.provision import Tenure
 from deploy.local.services import Service
+from deploy.local.settings import ADMINISTRATIVE, STATE_SETTING
 from deploy.local.stores import Backing
 
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
@@ -33,11 +34,10 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
 
     The addresses are those of an administrator and may hold his passwords.
     """
-    administrative = ("MAESTRO_POSTGRES_URL", "MAESTRO_REDIS_URL", "MAESTRO_KAFKA_BOOTSTRAP")
     return {
         name: value
         for name, value in environ.items()
-        if name in KEPT_VARIABLES or (name.startswith("MAESTRO_") and name not in administrative)
+        if name in KEPT_VARIABLES or (name.startswith("MAESTRO_") and name not in ADMINISTRATIVE)
     }
 
 

@@ -40,7 +40,7 @@ SERVICES: tuple[Service, ...] = (
         owns="signatures and proofs",
         settings={
             "MAESTRO_OBJECTS_DIR": OBJECTS,
-            "MAESTRO_SIGNING_KEY_FILE": "{secrets}/evidence.signing-key.pem",
+            "MAESTRO_SIGNING_KEY_FILE": "{secrets}/evidence-signing.pem",
         },
     ),
 )

@@ -16,10 +16,12 @@ from deploy.local.processes import Identity
 class Phase(StrEnum):
     """Where a part stands."""
 
+    PLANNED = "planned"  # known, not begun
     WAITING = "waiting"  # for the parts that it needs
     PREPARING = "preparing"
     STARTING = "starting"  # the process runs and does not answer yet
     READY = "ready"
+    SILENT = "not answering"  # it was ready, runs still, and does not answer now
     RESTARTING = "restarting"  # it died and is started again after a delay
     FAILED = "failed"  # given up until the next `maestro up`
     STOPPING = "stopping"
@@ -28,14 +30,16 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part: its phase, a line that says what it waits for or why it failed, its process and where people find it.
+    """One part: its phase, what it waits for or why it failed, its process, and where people find it.
 
-    `fix` is the command to try when it failed. `process` is None where the part is a system server of somebody else.
+    `answer` is what its probe got last, `fix` the command to try when it failed. `process` is None where the part is a
+    system server of somebody else.
     """
 
     name: str
-    phase: Phase = Phase.WAITING
+    phase: Phase = Phase.PLANNED
     detail: str = ""
+    answer: str = ""
     fix: str = ""
     process: Identity | None = None
     stop_signal: int = 15
@@ -105,6 +109,7 @@ class Changes(TypedDict, total=False):
 
     phase: Phase
     detail: str
+    answer: str
     fix: str
     process: Identity | None
     stop_signal: int

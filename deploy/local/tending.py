@@ -18,6 +18,7 @@ from deploy.local.restarts import RestartPolicy
 from deploy.local.status import Board, Changes, Phase
 
 TICK_S = 0.05  # how often a process is looked at, and a starting one asked
+RECHECK_S = 5.0  # how often a ready part is asked again, so that the record is no older than this
 PROBE_BOUND_S = 10.0  # a probe that hangs is asked anew
 
 
@@ -57,7 +58,7 @@ class Tender:
             await self._wait_for_needs()
             try:
                 await self._start()
-                self._say(phase=Phase.READY, detail="", fix="")
+                self._say(phase=Phase.READY, detail="", answer="", fix="")
                 self.ready.set()
                 await self._wait_for_end()
             except StackError as problem:
@@ -80,10 +81,10 @@ class Tender:
         self._say(phase=Phase.STOPPED, detail="")
 
     async def _wait_for_needs(self) -> None:
+        if not all(need.ready.is_set() for need in self._needs):
+            self._say(phase=Phase.WAITING, detail=f"waits for {', '.join(self.part.needs)}")
         for need in self._needs:
-            if not need.ready.is_set():
-                self._say(phase=Phase.WAITING, detail=f"waits for {need.part.name}")
-                await need.ready.wait()
+            await need.ready.wait()
 
     async def _start(self) -> None:
         """Prepare, start, and return when the part answers as a ready one."""
@@ -118,19 +119,24 @@ class Tender:
         deadline = time.monotonic() + self.part.ready_within_s
         while True:
             self._check_alive()
-            try:
-                await asyncio.wait_for(self.part.probe(), PROBE_BOUND_S)
-            except NotReady as answer:
-                said = str(answer)
-            except TimeoutError:
-                said = f"no answer within {PROBE_BOUND_S:.0f} s"
-            else:
+            answer = await self._ask()
+            if answer is None:
                 return
             self._check_alive()
-            self._say(detail=f"waits for {self.part.waits_for} ({said})")
+            self._say(answer=answer)
             if time.monotonic() > deadline:
-                raise PartFailed(f"is not ready {self.part.ready_within_s:.0f} s after its start: {said}")
+                raise PartFailed(f"is not ready {self.part.ready_within_s:.0f} s after its start: {answer}")
             await asyncio.sleep(TICK_S)
+
+    async def _ask(self) -> str | None:
+        """What the part answers instead of being ready; None if it is."""
+        try:
+            await asyncio.wait_for(self.part.probe(), PROBE_BOUND_S)
+        except NotReady as answer:
+            return str(answer)
+        except TimeoutError:
+            return f"no answer within {PROBE_BOUND_S:.0f} s"
+        return None
 
     async def _finish_start(self) -> None:
         try:
@@ -144,11 +150,22 @@ class Tender:
             raise _Died(ending)
 
     async def _wait_for_end(self) -> None:
-        if self._child is None:
-            await asyncio.Event().wait()  # a system server has no process of ours; cancelled at the stop
+        """Return never: raise when the process ends, and meanwhile keep asking whether it answers."""
+        asking = asyncio.create_task(self._keep_asking())
+        try:
+            while True:
+                self._check_alive()
+                await asyncio.sleep(TICK_S)
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    async def _keep_asking(self) -> None:
         while True:
-            self._check_alive()
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(RECHECK_S)
+            answer = await self._ask()
+            phase, detail = (Phase.READY, "") if answer is None else (Phase.SILENT, "runs and does not answer")
+            self._say(phase=phase, detail=detail, answer=answer or "")
 
     async def _recover(self, how: str) -> None:
         was_ready = self.ready.is_set()

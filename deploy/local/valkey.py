@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from deploy.local.credentials import password, write_private
 from deploy.local.errors import Missing
-from deploy.local.parts import Launch, NotReady, Say
+from deploy.local.parts import Launch, Say, not_ready
 from deploy.local.places import Places
 
 CONFIGURATION = """\
@@ -97,7 +97,7 @@ async def ask_valkey(url: str, secret: str | None) -> None:
     try:
         await client.ping()
     except (RedisError, OSError, TimeoutError) as problem:
-        raise NotReady(str(problem)) from problem
+        raise not_ready(problem.__cause__ if isinstance(problem.__cause__, OSError) else problem) from problem
     finally:
         await client.aclose()
 

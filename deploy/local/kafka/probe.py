@@ -5,9 +5,15 @@ from __future__ import annotations
 import logging
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaConnectionError,
+    KafkaError,
+    for_code,
+)
 
-from deploy.local.parts import NotReady
+from deploy.local.parts import NotReady, not_ready
 
 PROBE_GROUP = "maestro.probe"
 REQUEST_TIMEOUT_MS = 4000
@@ -27,8 +33,12 @@ async def ask_broker(bootstrap: str) -> None:
     try:
         await client.start()
         await _ask_coordinator(client)
+    except KafkaConnectionError as problem:
+        raise NotReady("it does not listen yet") from problem
+    except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError) as problem:
+        raise NotReady("the group coordinator is loading") from problem
     except (KafkaError, OSError, TimeoutError) as problem:
-        raise NotReady(str(problem) or type(problem).__name__) from problem
+        raise not_ready(problem) from problem
     finally:
         await client.close()
 
@@ -37,4 +47,4 @@ async def _ask_coordinator(client: AIOKafkaAdminClient) -> None:
     for response in await client.describe_consumer_groups([PROBE_GROUP]):
         for group in response.groups:
             if group[0] not in LOADED:
-                raise for_code(group[0])("the group coordinator is still loading")
+                raise for_code(group[0])

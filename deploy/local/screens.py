@@ -1,0 +1,127 @@
+"""What people see: progress while something is awaited, the table of parts, and a failure with what to do next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+from deploy.local.logs import short_tail
+from deploy.local.places import Places
+from deploy.local.status import PartStatus, Phase, StackStatus
+
+COLOURS = {Phase.READY: "green", Phase.FAILED: "red", Phase.SILENT: "red", Phase.RESTARTING: "yellow"}
+NAME_WIDTH = 10
+REMIND_S = 10.0  # without a terminal that shows a spinner, a wait is named again this often
+SECONDS_A_MINUTE, SECONDS_AN_HOUR, SECONDS_A_DAY = 60, 3600, 86400
+
+
+class Progress:
+    """Prints a line for every change of a part, and shows what is awaited meanwhile.
+
+    Use as a context manager, and call it with each new record.
+
+    Args:
+        console: where it is shown.
+        only: the phases that are worth a line; all by default.
+    """
+
+    def __init__(self, console: Console, only: Collection[Phase] = tuple(Phase)) -> None:
+        self._console = console
+        self._only = only
+        self._first = time.monotonic()
+        self._said: dict[str, tuple[Phase, str]] = {}
+        self._reminded = self._first
+        self._spinner: Status | None = console.status("") if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._spinner:
+            self._spinner.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._spinner:
+            self._spinner.stop()
+
+    def __call__(self, status: StackStatus) -> None:
+        """Show what changed since the last record."""
+        for part in status.parts:
+            self._show(part)
+        self._show_waits(status)
+
+    def elapsed_s(self) -> float:
+        """Seconds since the progress began."""
+        return time.monotonic() - self._first
+
+    def _show(self, part: PartStatus) -> None:
+        now = (part.phase, part.detail)
+        if self._said.get(part.name) == now or part.phase not in self._only or part.phase is Phase.PLANNED:
+            return
+        self._said[part.name] = now
+        self._reminded = time.monotonic()
+        ready = f"ready at {part.address}" if part.phase is Phase.READY else ""
+        text = ready or part.detail or part.phase.value
+        self._line(part.name, text, COLOURS.get(part.phase, ""))
+
+    def _line(self, name: str, text: str, colour: str) -> None:
+        shown = f"[{colour}]{escape(text)}[/]" if colour else escape(text)
+        self._console.print(f"{self.elapsed_s():6.1f} s  {name:{NAME_WIDTH}} {shown}", highlight=False)
+
+    def _show_waits(self, status: StackStatus) -> None:
+        waits = [part for part in status.parts if part.phase in (Phase.PREPARING, Phase.STARTING, Phase.RESTARTING)]
+        if self._spinner:
+            names = ", ".join(f"{part.name} ({part.answer or part.detail})" for part in waits)
+            self._spinner.update(escape(names) or "waiting")
+        elif waits and time.monotonic() - self._reminded > REMIND_S:
+            self._reminded = time.monotonic()
+            for part in waits:
+                self._line(part.name, f"still: {part.detail} ({part.answer or 'no answer yet'})", "")
+
+
+def show_table(console: Console, status: StackStatus) -> None:
+    """The parts in one table: phase, process, uptime, restarts, address."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, justify in (("part", "left"), ("state", "left"), ("pid", "right"), ("up", "right")):
+        table.add_column(title, justify="right" if justify == "right" else "left")
+    table.add_column("restarts", justify="right")
+    table.add_column("address", overflow="fold")
+    for part in status.parts:
+        colour = COLOURS.get(part.phase, "")
+        phase = f"[{colour}]{part.phase}[/]" if colour else part.phase.value
+        pid = str(part.process.pid) if part.process else "-"
+        table.add_row(part.name, phase, pid, uptime(part), str(part.restarts), escape(part.address))
+    console.print(table)
+
+
+def uptime(part: PartStatus) -> str:
+    """How long the part's process runs, in its largest two units; `-` without a process."""
+    if part.process is None or not part.process.is_alive():
+        return "-"
+    seconds = int(part.process.uptime_s())
+    if seconds < SECONDS_A_MINUTE:
+        return f"{seconds}s"
+    if seconds < SECONDS_AN_HOUR:
+        return f"{seconds // SECONDS_A_MINUTE}m {seconds % SECONDS_A_MINUTE}s"
+    if seconds < SECONDS_A_DAY:
+        return f"{seconds // SECONDS_AN_HOUR}h {seconds % SECONDS_AN_HOUR // SECONDS_A_MINUTE}m"
+    return f"{seconds // SECONDS_A_DAY}d {seconds % SECONDS_A_DAY // SECONDS_AN_HOUR}h"
+
+
+def show_failure(console: Console, part: PartStatus, places: Places) -> None:
+    """Name the part, show its last ten log lines and one command to try."""
+    console.print(f"[bold red]{part.name} failed:[/] {escape(part.detail)}", highlight=False, soft_wrap=True)
+    log = places.log_of(part.name)
+    lines = short_tail(log)
+    if lines:
+        console.print(f"the last lines of {log}:", highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(f"  [dim]|[/] {escape(line)}", highlight=False, soft_wrap=True)
+    console.print(f"try: [bold]{escape(part.fix)}[/]", highlight=False, soft_wrap=True)
