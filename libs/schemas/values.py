@@ -104,7 +104,7 @@ class Period:
     @classmethod
     def month(cls, name: str, zone_name: str) -> Period:
         """Return the month `name` ("2026-11") in the IANA zone `zone_name`; raise BadPeriod otherwise."""
-        if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", name) is None:
+        if re.fullmatch(r"[12][0-9]{3}-(0[1-9]|1[0-2])", name) is None:
             raise BadPeriod(f"{name!r} is not a month: write it as 2026-11")
         year, month = int(name[:4]), int(name[5:])
         following = (year + month // 12, month % 12 + 1)

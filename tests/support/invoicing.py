@@ -31,7 +31,7 @@ TENANT: Final = TenantId("tnt_" + "a" * 20)
 OTHER: Final = TenantId("tnt_" + "b" * 20)
 OCTOBER: Final = Period.month("2026-10", "UTC")
 AFTER: Final = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
-ISSUER: Final = Issuer("maestro", "Maestro, Inc.")
+ISSUER: Final = Issuer("maestro", "Maestro, Inc.", "MST")
 TRACEPARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -144,7 +144,7 @@ def rated(copies: Sequence[WindowCopy] = (), plans: PlanHistory | None = None) -
 
 def issued(copies: Sequence[WindowCopy] = ()) -> IssuedInvoice:
     """Return the invoice of these windows, with the number MST-000001."""
-    return rated(copies).issue("MST-000001", ISSUER, AFTER)
+    return rated(copies).issue(1, ISSUER, AFTER)
 
 
 def manifest_signed(invoice: IssuedInvoice, key: SigningKey) -> ManifestSigned:

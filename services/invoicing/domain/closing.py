@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import reduce
+from typing import Final, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from libs.runtime.names import URI_BASE
@@ -43,6 +44,9 @@ from services.invoicing.errors import (
     PeriodNotStarted,
     WrongManifest,
 )
+
+# What a frozen close waits for before it was tried for the first time.
+NOT_TRIED_YET: Final = "the frozen windows are being compared with our copies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +163,9 @@ class RatedClose:
     frozen: FrozenClose
     rating: Rating
 
-    def issue(self, number: str, issuer: Issuer, now: datetime) -> IssuedInvoice:
+    def issue(self, series_number: int, issuer: Issuer, now: datetime) -> IssuedInvoice:
         """Return the invoice. The same close, number, issuer and instant give the same bytes."""
-        frozen, request = self.frozen, self.frozen.request
+        frozen, request, number = self.frozen, self.frozen.request, issuer.number(series_number)
         basis = Basis(
             close_id=request.close_id,
             closed_at=frozen.closed_at,
@@ -186,6 +190,7 @@ class RatedClose:
             tenant_id=request.tenant_id,
             number=number,
             issuer_id=issuer.issuer_id,
+            series_number=series_number,
             period=request.period,
             total=self.rating.total,
             totals=totals_of(self.rating),
@@ -203,6 +208,7 @@ class IssuedInvoice:
     tenant_id: TenantId
     number: str
     issuer_id: str
+    series_number: int
     period: Period
     total: Money
     totals: Mapping[str, CanonicalValue]
@@ -266,3 +272,34 @@ class SignedInvoice:
     bundle: bytes
     key_fingerprint: str
     signed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a close has come, for whoever asks: when each state was reached, None where it was not."""
+
+    request: RequestedClose
+    frozen_at: datetime | None
+    open_point: str | None
+    invoice_id: UUID | None
+    issued_at: datetime | None
+    signed_at: datetime | None
+
+    @property
+    def status(self) -> Literal["requested", "frozen", "issued", "signed"]:
+        """The last state that was reached."""
+        if self.signed_at is not None:
+            return "signed"
+        if self.issued_at is not None:
+            return "issued"
+        return "requested" if self.frozen_at is None else "frozen"
+
+    @property
+    def waits_for(self) -> str | None:
+        """What must come before the next state, in words; None at the end."""
+        return {
+            "requested": "metering has not frozen the period: it first counts all usage accepted before the request",
+            "frozen": self.open_point,
+            "issued": "evidence has not signed the manifest",
+            "signed": None,
+        }[self.status]

@@ -54,6 +54,11 @@ class Issuer:
 
     issuer_id: str
     name: str
+    number_prefix: str
+
+    def number(self, series_number: int) -> str:
+        """Return the invoice number: six digits at least, so that they sort as text for the first million."""
+        return f"{self.number_prefix}-{series_number:06d}"
 
 
 @dataclass(frozen=True, slots=True)

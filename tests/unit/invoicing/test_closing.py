@@ -188,6 +188,6 @@ def test_a_bundle_over_other_bytes_is_refused_whatever_the_event_says() -> None:
 
 
 def test_an_invoice_is_one_per_close_and_its_number_is_no_part_of_its_id() -> None:
-    first = rated(COPIES).issue("MST-000001", ISSUER, AFTER)
-    second = rated(COPIES).issue("MST-000002", ISSUER, AFTER)
+    first = rated(COPIES).issue(1, ISSUER, AFTER)
+    second = rated(COPIES).issue(2, ISSUER, AFTER)
     assert first.invoice_id == second.invoice_id

@@ -89,7 +89,9 @@ def test_a_berlin_month_with_the_clock_put_back_is_an_hour_longer() -> None:
     assert (str(october.first_day), str(october.last_day_exclusive)) == ("2026-10-01", "2026-11-01")
 
 
-@pytest.mark.parametrize("name", ["2026-13", "2026-1", "26-01", "2026-11-24", "", "\u0662\u0660\u0662\u0666-01"])
+@pytest.mark.parametrize(
+    "name", ["2026-13", "2026-1", "26-01", "0000-01", "9999-12", "2026-11-24", "", "\u0662\u0660\u0662\u0666-01"]
+)
 def test_what_is_not_a_month_is_refused(name: str) -> None:
     with pytest.raises(BadPeriod):
         Period.month(name, "UTC")

@@ -1,0 +1,180 @@
+"""What invoicing does: load, decide (domain), save, and say it, in the transaction of the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from libs.bus.envelope import Received
+from libs.bus.outbox import say
+from libs.runtime.clock import Clock
+from libs.runtime.crashpoints import crash_point
+from libs.runtime.tracing import current_traceparent, span
+from libs.schemas.events import (
+    ManifestSigned,
+    PeriodClosed,
+    PlanChanged,
+    TenantChanged,
+    TenantPlanChanged,
+)
+from libs.schemas.values import Period, TenantId
+from libs.store.pool import Tx
+from services.invoicing.domain.closing import IssuedInvoice, Progress, RequestedClose, Waits
+from services.invoicing.domain.documents import Issuer
+from services.invoicing.domain.pricing import PlanVersion
+from services.invoicing.domain.windows import WindowCopy
+from services.invoicing.errors import (
+    ConflictingClose,
+    PlanVersionChanged,
+    UnknownClose,
+    UnknownInvoice,
+    UnknownTenant,
+)
+from services.invoicing.store import closes, invoices, plans, windows
+
+CLOSE_TOPIC: Final = "close-requests"
+INVOICE_TOPIC: Final = "invoices"
+
+# What a close waits for makes it due when it comes; trying again by time is the net below that, never the way.
+FIRST_RETRY: Final = timedelta(milliseconds=250)
+LONGEST_RETRY: Final = timedelta(seconds=30)
+_DOUBLINGS: Final = 7  # 250 ms doubled so often is past LONGEST_RETRY
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """Keeps the copies that an invoice is made of, and makes the closes due that may have waited for them."""
+
+    clock: Clock
+
+    async def on_tenant_changed(self, tx: Tx, received: Received[TenantChanged]) -> None:
+        """Keep the tenant's billing zone, by which its next periods are cut."""
+        await plans.put_tenant(tx, received.data)
+
+    async def on_plan_changed(self, tx: Tx, received: Received[PlanChanged]) -> None:
+        """Keep the version; raise PlanVersionChanged where it is known with other prices."""
+        plan = PlanVersion.of(received.data)
+        kept = await plans.add_version(tx, plan)
+        if kept != plan:
+            raise PlanVersionChanged(f"{plan.plan_id} version {plan.version} is kept as {kept}; publish a new version")
+        await closes.wake(tx, None, self.clock.now())
+
+    async def on_tenant_plan_changed(self, tx: Tx, received: Received[TenantPlanChanged]) -> None:
+        """Keep the tenant's assignments."""
+        if await plans.put_assignments(tx, received.data):
+            await closes.wake(tx, [received.data.tenant_id], self.clock.now())
+
+    async def keep_windows(self, tx: Tx, copies: Mapping[TenantId, list[WindowCopy]]) -> None:
+        """Keep those that are newer than ours."""
+        await windows.put_copies(tx, copies)
+        await closes.wake(tx, copies, self.clock.now())
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Asks for closes, and takes down what metering and evidence make of them."""
+
+    clock: Clock
+
+    async def request(
+        self, tx: Tx, period: str, tenant_ids: Sequence[TenantId] | None, *, early: bool
+    ) -> list[Progress]:
+        """Ask metering to close `period` of each tenant (None: of all that are known), once; return their closes.
+
+        A close that was asked for before is returned as it stands. All or none: raises UnknownTenant, and what
+        `RequestedClose.of` and `Period.month` raise, before anything is asked.
+        """
+        Period.month(period, "UTC")
+        zones = await plans.zones_of(tx, tenant_ids)
+        unknown = sorted(set(tenant_ids or ()) - zones.keys())
+        if unknown:
+            raise UnknownTenant(f"there is no tenant {', '.join(unknown)}", tenants=unknown)
+        held = await closes.progress_of_period(tx, period, zones)
+        now, traceparent = self.clock.now(), current_traceparent()
+        asked = [
+            RequestedClose.of(tenant_id, Period.month(period, zone), early=early, now=now, traceparent=traceparent)
+            for tenant_id, zone in zones.items()
+            if tenant_id not in held
+        ]
+        for close in asked:
+            # Of two requests at once the second waits here for the first, and finds that there is nothing to add.
+            if await closes.add_close(tx, close):
+                await say(tx, CLOSE_TOPIC, close.event(), key=close.tenant_id)
+        standing = await closes.progress_of_period(tx, period, zones)
+        return [standing[tenant_id] for tenant_id in zones]
+
+    async def on_period_closed(self, tx: Tx, closed: PeriodClosed) -> None:
+        """Keep the frozen set; again is no change. Raises UnknownClose, or ConflictingClose where it differs."""
+        close_id = _uuid(closed.close_id)
+        close = await closes.close_by_id(tx, close_id) if close_id else None
+        if close is None:
+            raise UnknownClose(f"metering closed {closed.close_id[:64]!r}, which was not asked for here")
+        frozen = close.freeze(closed)
+        if await closes.add_frozen(tx, frozen, self.clock.now()):
+            return
+        if await closes.frozen_by_id(tx, close.close_id) != frozen:
+            raise ConflictingClose(f"close {close.close_id} was frozen before, with another content; that one stands")
+
+    async def on_manifest_signed(self, tx: Tx, received: Received[ManifestSigned]) -> None:
+        """Keep the bundle as the invoice's last file; the first one stands. Raises UnknownInvoice or WrongManifest."""
+        signed = received.data
+        invoice_id = _uuid(signed.subject_id)
+        invoice = await invoices.issued_by_id(tx, invoice_id) if invoice_id else None
+        if invoice is None:
+            raise UnknownInvoice(f"there is no invoice {signed.subject_id[:64]!r} that could have been signed")
+        await invoices.add_signature(tx, invoice.sign(signed))
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """Issues the invoices of frozen closes."""
+
+    clock: Clock
+    issuer: Issuer
+
+    async def issue(self, tx: Tx, close_id: UUID) -> IssuedInvoice | None:
+        """Issue the invoice of the close, or write down what it waits for; None also where another process is at it.
+
+        Raises what rating raises (nothing is issued then, and no number is used): see `give_reason`.
+        """
+        tries = await closes.take_waiting(tx, close_id)
+        if tries is None:
+            return None
+        frozen = await closes.frozen_by_id(tx, close_id)
+        assert frozen is not None, "waiting_close refers to frozen_close"
+        tenant_id = frozen.request.tenant_id
+        outcome = frozen.rate(
+            await windows.copies_of_frozen(tx, close_id, tenant_id), await plans.history_of(tx, tenant_id)
+        )
+        if isinstance(outcome, Waits):
+            await closes.postpone(tx, close_id, outcome.reason, self._try_at(tries))
+            return None
+        # The trace is that of the request, whatever woke us: one trace from the request to the invoice.
+        with span("issue invoice", parent=frozen.request.traceparent or ""):
+            number = await invoices.next_number(tx, self.issuer.issuer_id)
+            invoice = outcome.issue(number, self.issuer, self.clock.now())
+            await invoices.add_invoice(tx, invoice)
+            await say(tx, INVOICE_TOPIC, invoice.event(), key=tenant_id)
+        await closes.finish(tx, close_id)
+        crash_point("invoicing.issuing")
+        return invoice
+
+    async def give_reason(self, tx: Tx, close_id: UUID, reason: str) -> None:
+        """Write down why the close could not be issued, and when it is tried again."""
+        tries = await closes.take_waiting(tx, close_id)
+        if tries is not None:
+            await closes.postpone(tx, close_id, reason, self._try_at(tries))
+
+    def _try_at(self, tries: int) -> datetime:
+        doubled: timedelta = FIRST_RETRY * 2 ** min(tries, _DOUBLINGS)
+        return self.clock.now() + min(doubled, LONGEST_RETRY)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
