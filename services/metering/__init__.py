@@ -1,0 +1,1 @@
+"""Metering: turns spans and usage events into exact totals."""

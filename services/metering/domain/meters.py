@@ -1,0 +1,239 @@
+"""Meters: which events count, and as how much. They are configuration; nothing here knows the three default ones.
+
+A meter is a document (`kind: Meter`, `metadata`, `spec`) of a YAML file. Each meter decides for itself: where one
+cannot take an event, the others still do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from libs.runtime.errors import Rejected
+from libs.schemas.events import Metric
+from libs.schemas.values import Quantity, decimal_of
+from services.metering.domain.events import Attributes, Kind, UsageEvent
+from services.metering.errors import BadAmount, BadMeter
+
+# An amount has at most 18 digits before the point and 12 after it: a hundred million of the largest still sum up within
+# the 38 digits that a quantity has, and 2^53 + 1 and 1e-12 are both exact.
+AMOUNT_BOUND: Final = Decimal(10) ** 18
+AMOUNT_SCALE: Final = 12
+MAX_RESOURCE_CHARS: Final = 256
+DEFAULT_STALENESS_S: Final = 86_400
+
+_FAST_INTS: Final = range(10**18)
+
+
+class Aggregation(Enum):
+    """How amounts become the total of a window."""
+
+    COUNT = "COUNT"
+    SUM = "SUM"
+    TIME_WEIGHTED = "TIME_WEIGHTED"
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Match(_Spec):
+    """Which events a meter looks at; every condition that is given must hold."""
+
+    kinds: tuple[Literal["cloudevent", "span"], ...] = ("cloudevent", "span")
+    span_kinds: tuple[Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"], ...] = ()
+    types: tuple[str, ...] = Field((), description="CloudEvents types, or span names; empty means any")
+    present: tuple[str, ...] = Field((), description="attributes that must exist")
+    equal: dict[str, str | int | bool] = Field(default_factory=dict, description="attributes that must have this value")
+
+    def event_kinds(self) -> frozenset[Kind]:
+        """Return the kinds of event that this admits."""
+        spans = {Kind[f"SPAN_{name}"] for name in self.span_kinds} or set(Kind) - {Kind.CLOUDEVENT}
+        admitted = spans if "span" in self.kinds else set()
+        return frozenset(admitted | ({Kind.CLOUDEVENT} if "cloudevent" in self.kinds else set()))
+
+
+class Amount(_Spec):
+    """Where the number comes from. An event without the attribute does not match."""
+
+    attribute: str = Field(min_length=1)
+    minimum: Quantity = Decimal(0)
+    whole: bool = False
+
+
+class MeterSpec(_Spec):
+    """What a meter does."""
+
+    aggregation: Aggregation
+    match: Match = Match()
+    amount: Amount | None = Field(None, description="the number that counts; COUNT takes none")
+    resource: str | None = Field(None, description="TIME_WEIGHTED: the attribute that names whose level it is")
+    max_staleness_s: int = Field(
+        DEFAULT_STALENESS_S, ge=900, description="TIME_WEIGHTED: a sample holds this long at most"
+    )
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> MeterSpec:
+        if (self.aggregation is Aggregation.COUNT) != (self.amount is None):
+            raise ValueError("COUNT takes no `amount`; SUM and TIME_WEIGHTED need one")
+        if self.resource is not None and self.aggregation is not Aggregation.TIME_WEIGHTED:
+            raise ValueError("`resource` belongs to TIME_WEIGHTED")
+        if self.aggregation is Aggregation.TIME_WEIGHTED and not (self.amount and self.amount.whole):
+            raise ValueError("TIME_WEIGHTED integrates whole numbers: set `amount.whole`")
+        return self
+
+
+class Metadata(_Spec):
+    """Name and version of a document."""
+
+    name: Metric
+    version: int = Field(1, ge=1)
+
+
+class MeterDocument(_Spec):
+    """One document of a meter file."""
+
+    kind: Literal["Meter"]
+    metadata: Metadata
+    spec: MeterSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Add `amount` to the window of the event."""
+
+    metric: str
+    amount: int | Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """From the event's time on, `resource` stands at `level` (a whole number)."""
+
+    metric: str
+    resource: str
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The meter matches and cannot take the event; `reason` is a stable code, `detail` says what is wrong."""
+
+    metric: str
+    reason: str
+    detail: str
+
+
+Outcome: TypeAlias = Counted | Sampled | Failed
+
+
+class Meter:
+    """One meter, ready to look at events."""
+
+    def __init__(self, document: MeterDocument) -> None:
+        """Take the document apart once, so that looking at an event is a few look-ups."""
+        spec = document.spec
+        self.metric: str = document.metadata.name
+        self.aggregation = spec.aggregation
+        self.max_staleness_us = spec.max_staleness_s * 1_000_000
+        self._amount = spec.amount
+        self._resource = spec.resource
+        self._kinds = spec.match.event_kinds()
+        self._types = frozenset(spec.match.types)
+        self._present = frozenset(spec.match.present) | ({spec.amount.attribute} if spec.amount else set())
+        self._equal = tuple(spec.match.equal.items())
+
+    def may_match(self, kind: Kind, names: Collection[str]) -> bool:
+        """Return whether an event of this kind with attributes of these names can match."""
+        return kind in self._kinds and all(name in names for name in self._present)
+
+    def matches(self, kind: Kind, event_type: str, attributes: Attributes) -> bool:
+        """Return whether the meter looks at such an event."""
+        return (
+            self.may_match(kind, attributes)
+            and (not self._types or event_type in self._types)
+            and all(attributes.get(name) == value for name, value in self._equal)
+        )
+
+    def outcome(self, attributes: Attributes) -> Outcome:
+        """Return what a matching event with these attributes does."""
+        if self._amount is None:
+            return Counted(self.metric, 1)
+        try:
+            amount = _amount(attributes.get(self._amount.attribute), self._amount)
+            if self.aggregation is Aggregation.TIME_WEIGHTED:
+                return Sampled(self.metric, self._resource_of(attributes), int(amount))
+        except Rejected as refused:
+            return Failed(self.metric, refused.code, refused.detail)
+        return Counted(self.metric, amount)
+
+    def _resource_of(self, attributes: Attributes) -> str:
+        named = "" if self._resource is None else attributes.get(self._resource, "")
+        resource = "" if named is None else str(named)
+        if len(resource) > MAX_RESOURCE_CHARS or "\x00" in resource:
+            raise BadAmount(f"`{self._resource}` has at most {MAX_RESOURCE_CHARS} characters and no NUL")
+        return resource
+
+
+class Meters:
+    """All meters in force."""
+
+    def __init__(self, meters: Iterable[Meter]) -> None:
+        """Take the meters; their names must differ."""
+        self._meters: Sequence[Meter] = tuple(meters)
+        self.by_metric = {meter.metric: meter for meter in self._meters}
+        if len(self.by_metric) != len(self._meters):
+            raise BadMeter("two meters have one name")
+
+    def may_measure(self, kind: Kind, names: Collection[str]) -> bool:
+        """Return whether an event of this kind with attributes of these names can be usage."""
+        return any(meter.may_match(kind, names) for meter in self._meters)
+
+    def measures(self, kind: Kind, event_type: str, attributes: Attributes) -> bool:
+        """Return whether any meter looks at such an event: whether it is usage."""
+        return any(meter.matches(kind, event_type, attributes) for meter in self._meters)
+
+    def outcomes(self, event: UsageEvent) -> list[Outcome]:
+        """Return what each matching meter makes of the event, one by one."""
+        kind, event_type, attributes = event.kind, event.type, event.attributes
+        return [meter.outcome(attributes) for meter in self._meters if meter.matches(kind, event_type, attributes)]
+
+    def gauges(self) -> dict[str, Meter]:
+        """Return the time-weighted meters by metric."""
+        return {
+            metric: meter for metric, meter in self.by_metric.items() if meter.aggregation is Aggregation.TIME_WEIGHTED
+        }
+
+
+def _amount(value: object, spec: Amount) -> int | Decimal:
+    if type(value) is int and value in _FAST_INTS and not spec.minimum:
+        return value  # the common case; the checks below would all pass
+    amount = decimal_of(value)
+    _, _, exponent = amount.as_tuple()
+    assert isinstance(exponent, int)
+    if amount < spec.minimum:
+        raise BadAmount(f"`{spec.attribute}` must be at least {spec.minimum}")
+    if abs(amount) >= AMOUNT_BOUND or -exponent > AMOUNT_SCALE:
+        raise BadAmount(f"`{spec.attribute}` must be below {AMOUNT_BOUND:f} and have at most {AMOUNT_SCALE} decimals")
+    if amount != int(amount):
+        if spec.whole:
+            raise BadAmount(f"`{spec.attribute}` must be a whole number")
+        return amount
+    return int(amount)
+
+
+def meters_of(text: str) -> Meters:
+    """Return the meters of a YAML text of one document per meter; raise BadMeter naming what is wrong."""
+    try:
+        documents = [MeterDocument.model_validate(document) for document in yaml.safe_load_all(text)]
+    except (yaml.YAMLError, ValidationError) as error:
+        raise BadMeter(f"the meter file is wrong: {error}") from error
+    if not documents:
+        raise BadMeter("the meter file holds no meter")
+    return Meters(Meter(document) for document in documents)

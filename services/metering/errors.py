@@ -1,0 +1,110 @@
+"""What metering refuses, by name. Each `code` is also the `reason` in a verdict."""
+
+from __future__ import annotations
+
+from libs.runtime.errors import Broken, Rejected, TooLarge, Unavailable
+
+
+class UnsupportedMedia(Rejected):
+    """A content type or encoding that the edge does not read."""
+
+    code = "unsupported_media"
+    status = 415
+    title = "The content type or encoding is not supported"
+
+
+class BodyTooLarge(TooLarge):
+    """The request is larger than the edge reads."""
+
+    code = "body_too_large"
+
+
+class BadBody(Rejected):
+    """The body cannot be decoded at all."""
+
+    code = "bad_body"
+    title = "The body cannot be decoded"
+
+
+class WrongTenant(Rejected):
+    """The sender may not name this tenant, or must name one."""
+
+    code = "wrong_tenant"
+    status = 403
+    title = "The sender may not act for the tenant"
+
+
+class BadSpan(Rejected):
+    """A span without the ids or times that usage needs."""
+
+    code = "bad_span"
+    title = "The span cannot be metered"
+
+
+class BadAttributes(Rejected):
+    """Attributes beyond the bounds, or two that claim one name."""
+
+    code = "bad_attributes"
+    title = "The attributes cannot be taken"
+
+
+class TooOld(Rejected):
+    """Older than what can still be told apart from a duplicate."""
+
+    code = "too_old"
+    title = "The event is older than the deduplication horizon allows"
+
+
+class TooFarAhead(Rejected):
+    """Later than the clock by more than the bound."""
+
+    code = "too_far_ahead"
+    title = "The event lies too far in the future"
+
+
+class BadAmount(Rejected):
+    """The number that a meter asks for is absent, not exact, or out of the meter's bounds."""
+
+    code = "bad_amount"
+    title = "The meter cannot take the number"
+
+
+class BadMeter(Broken):
+    """The meter configuration does not hold together."""
+
+    code = "bad_meter"
+    title = "The meter configuration is wrong"
+
+
+class BadShardRecord(Rejected):
+    """A record on usage-shards that no edge of ours wrote."""
+
+    code = "bad_shard_record"
+    title = "The record cannot be decoded"
+
+
+class BadClose(Rejected):
+    """A close whose bounds are not a month of the zone, or not on the grain of the windows."""
+
+    code = "bad_close"
+    title = "The period cannot be closed like this"
+
+
+class BadQuery(Rejected):
+    """A usage query that does not make sense."""
+
+    code = "bad_query"
+    title = "The query cannot be answered"
+
+
+class IntakeFull(Unavailable):
+    """The edge holds as many requests or bytes as it may; the sender comes back."""
+
+    code = "intake_full"
+    title = "The edge is full"
+
+
+class FrozenWindowTouched(Broken):
+    """A write met a window of a closed period: the fence between batches and closes does not hold."""
+
+    code = "frozen_window_touched"
