@@ -99,6 +99,10 @@ class Maestro:
             url = f"{self._stack.invoicing}/v1/invoices/{invoice_id}/files/{name}"
             (folder / name).write_bytes(self._send("GET", url, tenant.key).content)
 
+    def is_known(self, tenant: Tenant, gateway_key: str) -> bool | None:
+        """Whether metering and quota know the tenant, its plan and the gateway's key; None while they do not."""
+        return None
+
     def usage(self, tenant: Tenant) -> dict[str, int]:
         """Return what metering counted for the tenant, per metric in base units (calls, events, byte-microseconds)."""
         return {}

@@ -9,6 +9,7 @@ failed, and a run with a failed call proves nothing.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -26,6 +27,23 @@ CONNECTIONS = 64
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request of a tenant that brings `units` of `metric` with it. One that `insists` comes back after a 429."""
+
+    tenant: TenantLoad
+    metric: str
+    units: int
+    method: str
+    path: str
+    body: object
+    insists: bool = False
+
+    def __str__(self) -> str:
+        """Return method and path."""
+        return f"{self.method} {self.path}"
+
+
 class Caller:
     """Calls the gateway on behalf of tenants and keeps the tally."""
 
@@ -41,17 +59,21 @@ class Caller:
         else:
             document = "query Read($id: ID!) { document(id: $id) { id title } }"
         body = {"query": document, "variables": {"id": f"doc-{number}"}}
-        return await self._ask(tenant, "gql_calls", 1, ("POST", "/graphql", body))
+        return await self._ask(Call(tenant, "gql_calls", 1, "POST", "/graphql", body))
 
     async def ingest(self, tenant: TenantLoad, batch_id: str, events: int) -> httpx.Response | None:
         """Send one batch of `events` events."""
         body = {"batch_id": batch_id, "events": [{"n": n} for n in range(events)]}
-        return await self._ask(tenant, "ingest_events", events, ("POST", "/ingest", body))
+        return await self._ask(Call(tenant, "ingest_events", events, "POST", "/ingest", body))
 
     async def store(self, tenant: TenantLoad, sample: dict[str, Any], units: int) -> httpx.Response | None:
-        """Report one storage sample, which brings `units` byte-microseconds with it."""
+        """Report one storage sample, which brings `units` byte-microseconds with it.
+
+        What is stored is stored, whether or not it may be reported now: a refused sample comes back as it was told.
+        """
+        body = {name: value for name, value in sample.items() if name != "resource"}
         path = f"/storage/{sample['resource']}"
-        return await self._ask(tenant, "storage_gb", units, ("PUT", path, sample))
+        return await self._ask(Call(tenant, "storage_gb", units, "PUT", path, body, insists=True))
 
     async def flush(self) -> dict[str, Any]:
         """Have the gateway send on all that it holds; return its counts."""
@@ -60,36 +82,44 @@ class Caller:
         counts: dict[str, Any] = response.json()
         return counts
 
-    async def _ask(
-        self, tenant: TenantLoad, metric: str, units: int, request: tuple[str, str, object]
-    ) -> httpx.Response | None:
-        """Make the call until its outcome is known; None where it stays unknown."""
-        entry = (tenant.tenant_id, metric)
+    async def _ask(self, call: Call) -> httpx.Response | None:
+        """Make the call until its outcome is known, and count it; None where it stays unknown."""
+        entry = (call.tenant.tenant_id, call.metric)
         self.tally.calls += 1
-        self.tally.offered[entry] += units
-        response = await self._answer(tenant, request)
+        self.tally.offered[entry] += call.units
+        response = await (self._insist(call) if call.insists else self._answer(call))
         if response is None:
             return None
         if response.is_success:
-            self.tally.admitted[entry] += units
+            self.tally.admitted[entry] += call.units
         elif response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            self.tally.denied[entry] += units
+            self.tally.denied[entry] += call.units
         else:
-            self.tally.fail(f"{request[0]} {request[1]}: {response.status_code} {response.text[:200]}")
+            self.tally.fail(f"{call}: {response.status_code} {response.text[:200]}")
         return response
 
-    async def _answer(self, tenant: TenantLoad, request: tuple[str, str, object]) -> httpx.Response | None:
-        method, path, body = request
-        pause_s, last = self._first_pause_s, "no attempt"
+    async def _insist(self, call: Call) -> httpx.Response | None:
+        """Return the first answer that is no 429, or the last one after ATTEMPTS."""
+        response = await self._answer(call)
+        for _ in range(ATTEMPTS):
+            if response is None or response.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                break
+            self.tally.retries += 1
+            await asyncio.sleep(float(response.headers["retry-after"]))
+            response = await self._answer(call)
+        return response
+
+    async def _answer(self, call: Call) -> httpx.Response | None:
+        """Return the first answer that is no 5xx; None, counted as failed, where there is none."""
+        pause_s, last = self._first_pause_s, ""
+        headers = {"authorization": f"Bearer {call.tenant.key}"}
         for _ in range(ATTEMPTS):
             try:
-                response = await self._client.request(
-                    method, path, json=body, headers={"authorization": f"Bearer {tenant.key}"}
-                )
+                response = await self._client.request(call.method, call.path, json=call.body, headers=headers)
             except _NEVER_SENT as error:
                 last = repr(error)
             except httpx.TransportError as error:
-                self.tally.fail(f"{method} {path}: the answer was lost ({error!r})")
+                self.tally.fail(f"{call}: the answer was lost ({error!r})")
                 return None
             else:
                 if not response.is_server_error:
@@ -98,7 +128,7 @@ class Caller:
             self.tally.retries += 1
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
-        self.tally.fail(f"{method} {path}: {last}, {ATTEMPTS} times")
+        self.tally.fail(f"{call}: {last}, {ATTEMPTS} times")
         return None
 
 

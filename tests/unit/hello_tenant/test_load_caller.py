@@ -91,3 +91,13 @@ async def test_a_call_counts_the_units_that_it_brings(
     assert caller.tally.counts() == [
         {"tenant_id": "tnt_a", "metric": metric, "offered": units, "admitted": units, "denied": 0}
     ]
+
+
+async def test_a_refused_storage_sample_comes_back_as_it_was_told_and_counts_once() -> None:
+    gateway = Gateway([httpx.Response(429, headers={"retry-after": "0"}), httpx.Response(202)])
+    client = httpx.AsyncClient(base_url="http://gateway", transport=httpx.MockTransport(gateway))
+    caller = Caller(client, Tally())
+    await caller.store(TENANT, {"resource": "documents", "bytes": 1}, 7)
+    assert caller.tally.counts() == [
+        {"tenant_id": "tnt_a", "metric": "storage_gb", "offered": 7, "admitted": 7, "denied": 0}
+    ]

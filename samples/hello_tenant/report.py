@@ -1,0 +1,98 @@
+"""What the demo shows: the refusal as it came over HTTP, the ledger, and the last lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Group
+from rich.json import JSON
+from rich.text import Text
+
+from samples.hello_tenant.ledger import Ledger
+from samples.hello_tenant.maestro_http import Stack
+from samples.hello_tenant.proof import Hold
+from samples.hello_tenant.screen import Screen
+
+SHOWN_HEADERS: Final = ("content-type", "retry-after", "ratelimit", "ratelimit-policy")
+UNITS: Final = {"gql_calls": "calls", "ingest_events": "events", "storage_gb": "byte-microseconds"}
+LEDGER_COLUMNS: Final = (
+    *("tenant", "metric", "unit", ">offered", ">admitted", ">denied", ">metered", ">invoiced", "balances"),
+)
+
+
+def show_refusals(hold: Hold, screen: Screen, refusals: Sequence[Mapping[str, Any]]) -> None:
+    """Show the answer of the tenant that was over its quota, and that it was served again when it came back."""
+    screen.headline("4. One tenant is driven over its quota")
+    hold(bool(refusals), "a tenant over its quota was refused")
+    for refusal in refusals:
+        headers, body = refusal["headers"], refusal["body"]
+        lines = [f"{name}: {headers.get(name, '(absent)')}" for name in SHOWN_HEADERS]
+        screen.panel(
+            f"HTTP {refusal['status']}, as {refusal['tenant_id']} saw it",
+            Group(Text("\n".join(lines)), Text(), JSON(json.dumps(body))),
+        )
+        hold(
+            _is_complete(refusal),
+            "429 problem document with error, retryAfter, Retry-After, RateLimit, RateLimit-Policy",
+        )
+        hold(
+            refusal["status_after"] == HTTPStatus.OK,
+            f"told to come back after {refusal['retry_after_s']:g} s, came back after {refusal['waited_s']:.2f} s:"
+            f" {refusal['status_after']}",
+        )
+
+
+def _is_complete(refusal: Mapping[str, Any]) -> bool:
+    headers, body = refusal["headers"], refusal["body"]
+    return (
+        refusal["status"] == HTTPStatus.TOO_MANY_REQUESTS
+        and all(name in headers for name in SHOWN_HEADERS)
+        and headers["content-type"].startswith("application/problem+json")
+        and body["error"] == "quota_exceeded"
+        and body["status"] == HTTPStatus.TOO_MANY_REQUESTS
+        and body["retryAfter"] > 0
+    )
+
+
+def show_ledger(screen: Screen, ledger: Ledger, names: Mapping[str, str]) -> None:
+    """Print one row per tenant and metric."""
+    wrong = {(difference.tenant, difference.metric) for difference in ledger.differences}
+    screen.table(
+        "",
+        LEDGER_COLUMNS,
+        [
+            (
+                *(names.get(row.tenant, row.tenant), row.metric, UNITS.get(row.metric, "")),
+                *(f"{number:,}" for number in (row.offered, row.admitted, row.denied, row.metered, row.invoiced)),
+                "no" if (row.tenant, row.metric) in wrong else "yes",
+            )
+            for row in ledger.rows
+        ],
+    )
+
+
+def commands_to_try(stack: Stack, folder: Path, tenant_id: str) -> tuple[str, ...]:
+    """Return three commands that work now, as they are typed in the checkout."""
+    key = folder / "keys" / f"{tenant_id}.key"
+    return (
+        f".venv/bin/maestro verify {folder / 'invoices' / tenant_id} --key {stack.trusted_key}",
+        f'curl -s -H "Authorization: Bearer $(cat {key})" {stack.metering}/v1/usage',
+        ".venv/bin/maestro status",
+    )
+
+
+def say_goodbye(screen: Screen, stack: Stack, folder: Path, commands: Sequence[str]) -> None:
+    """Print the last lines: URLs, where the files lie, commands to try next."""
+    screen.headline("The stack stays up (make down ends it); the demo gateway has ended. Where everything is:")
+    services = ("identity", "metering", "quota", "invoicing", "evidence")
+    for name in services:
+        screen.line(f"{name:10} {getattr(stack, name)}   (API: {getattr(stack, name)}/openapi.json)")
+    screen.line(f"invoices   {folder / 'invoices'}")
+    screen.line(f"keys, logs {folder}")
+    screen.headline("Try next:")
+    for command in commands:
+        screen.line(command)
