@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from libs.signing import folder as checked_folder
 from libs.signing.bundle import sign_blob
 from libs.signing.canonical import canonical_bytes
+from libs.signing.digests import sha256_hex
 from libs.signing.errors import TooLarge, UnreadableFolder
 from libs.signing.folder import EXTRAS_MAX, Finding, FolderReport, Status, verify_folder
 from libs.signing.keys import SigningKey
@@ -57,6 +59,18 @@ def test_a_longer_file_fails_and_names_the_file(signed_folder: Path, key: Signin
     report = verify_folder(signed_folder, [key.public])
 
     assert failures(report) == [("invoice.json", Status.CHANGED)]
+    assert Finding("invoice.json", Status.CHANGED, "18 bytes; 17 were signed") in report.findings
+
+
+def test_a_file_that_grows_while_it_is_read_does_not_pass_for_what_it_was(signed_folder: Path) -> None:
+    content = (signed_folder / "invoice.json").read_bytes()
+    with (signed_folder / "invoice.json").open("ab") as file:
+        file.write(b"more")
+
+    with (signed_folder / "invoice.json").open("rb") as file:
+        digest = checked_folder._digest_of(file.fileno(), len(content))
+
+    assert digest != sha256_hex(content)
 
 
 def test_every_failing_file_is_named_not_only_the_first(signed_folder: Path, key: SigningKey) -> None:
