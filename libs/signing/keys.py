@@ -77,7 +77,8 @@ class PublicKey:
         return True
 
     def save(self, path: Path) -> None:
-        """Write the PEM for everyone to read, in place of an older one in one step."""
+        """Write the PEM for everyone to read, in place of an older one in one step. The folder is made if need be."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         _written(path, self.pem, PUBLIC_MODE).replace(path)
         _sync_folder(path.parent)
 

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Depends, Query, Request, Response, Security
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.principal import Principal
 from libs.access.request import Caller
-from libs.runtime.errors import NotFound, TooLarge
+from libs.runtime.errors import NotFound
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, decode_cursor, encode_cursor
 from libs.runtime.web import Malformed
 from libs.schemas.values import Instant, rfc3339
 from libs.signing.bundle import BUNDLE_BYTES_MAX, MEDIA_TYPE
-from libs.signing.digests import normal_hex
+from libs.signing.digests import from_base64, normal_hex
 from libs.signing.manifest import MANIFEST_BYTES_MAX
 from services.evidence.domain import Artifact
 from services.evidence.handlers import Reading
 
-router = APIRouter(prefix="/v1")
-
 # The manifest grows by a third in base64, the bundle by its escaped quotes; the rest is the JSON around them.
 VERIFY_BYTES_MAX: Final = MANIFEST_BYTES_MAX * 4 // 3 + BUNDLE_BYTES_MAX * 2 + 1024
+
+router = APIRouter(
+    prefix="/v1",
+    max_body_size=VERIFY_BYTES_MAX,
+    dependencies=[Security(HTTPBearer(auto_error=False, scheme_name="API key"))],
+)
+
 ABSENT: Final = "there is no such thing, or it is not yours"
 
 
-def reading_of(request: Request) -> Reading:
+async def reading_of(request: Request) -> Reading:
     """What the service's wiring put into the application."""
     reading: Reading = request.app.state.reading
     return reading
@@ -71,6 +75,8 @@ class Trust(BaseModel):
 
 class VerifyRequest(BaseModel):
     """What is to be judged."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     manifest: str = Field(description="base64 of the manifest's bytes")
     bundle: str = Field(description="the JSON text of its Sigstore bundle")
@@ -153,19 +159,14 @@ async def read_trust(reads: Reads) -> Trust:
     )
 
 
-@router.post(
-    "/verify",
-    openapi_extra={"requestBody": {"content": {"application/json": {"schema": VerifyRequest.model_json_schema()}}}},
-)
-async def verify(request: Request, caller: Caller, reads: Reads) -> VerdictView:
+@router.post("/verify")
+async def verify(asked: VerifyRequest, caller: Caller, reads: Reads) -> VerdictView:
     """Judge a manifest and its bundle by our keys; a bad signature is an answer, not an error."""
     caller.require("evidence:read")
-    asked = await _verify_request(request)
-    try:
-        manifest = base64.b64decode(asked.manifest, validate=True)
-    except (binascii.Error, ValueError):
-        raise Malformed("manifest: not base64") from None
-    verdict = await reads.verdict(manifest, asked.bundle.encode("utf-8", "surrogatepass"))
+    manifest = from_base64(asked.manifest)
+    if manifest is None:
+        raise Malformed("manifest: not base64")
+    verdict = await reads.verdict(manifest, asked.bundle.encode())
     if verdict.manifest is None or verdict.signer is None:
         return VerdictView(verified=False, error=verdict.code, detail=verdict.why)
     return VerdictView(
@@ -203,17 +204,3 @@ def _position(cursor: str | None) -> tuple[datetime, str] | None:
     if signed_at is None or signed_at.tzinfo is None:
         raise MalformedCursor("pass the `next_cursor` of the page before, unchanged")
     return signed_at, key[1]
-
-
-async def _verify_request(request: Request) -> VerifyRequest:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > VERIFY_BYTES_MAX:
-            raise TooLarge(f"the request has more than {VERIFY_BYTES_MAX} bytes")
-    try:
-        return VerifyRequest.model_validate_json(bytes(body))
-    except ValidationError as error:
-        raise Malformed(
-            "; ".join(f"{'/'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        ) from None

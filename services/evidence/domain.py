@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -11,7 +9,7 @@ from typing import Final, Literal
 from libs.schemas.events import InvoiceIssued, ManifestSigned
 from libs.schemas.values import TenantId
 from libs.signing.bundle import sign_blob, verify_blob
-from libs.signing.digests import sha256_hex
+from libs.signing.digests import from_base64, sha256_hex
 from libs.signing.errors import SigningError
 from libs.signing.keys import PublicKey, SigningKey
 from libs.signing.manifest import FileEntry, Manifest, Subject
@@ -72,10 +70,9 @@ def manifest_of(invoice: InvoiceIssued) -> bytes:
     They must have the digest that came with them and speak of this very invoice and its files, or an invoice could
     vouch for another's content. Raises DigestMismatch, ManifestRefused or SubjectMismatch.
     """
-    try:
-        content = base64.b64decode(invoice.manifest, validate=True)
-    except (binascii.Error, ValueError):
-        raise ManifestRefused("the manifest is not base64") from None
+    content = from_base64(invoice.manifest)
+    if content is None:
+        raise ManifestRefused("the manifest is not base64")
     if sha256_hex(content) != invoice.manifest_sha:
         raise DigestMismatch(f"the manifest has SHA-256 {sha256_hex(content)}, not {invoice.manifest_sha}")
     try:

@@ -12,7 +12,7 @@ from libs.runtime.clock import Clock
 from libs.schemas.events import InvoiceIssued
 from libs.schemas.values import TenantId
 from libs.signing.keys import PublicKey, SigningKey
-from libs.store.pool import Pool, Tx, transaction
+from libs.store.pool import Pool, Tx, connection, transaction
 from services.evidence.domain import Artifact, Verdict, judge, sign, succession
 from services.evidence.store.artifacts import add_artifact, find_artifact, list_artifacts
 from services.evidence.store.keys import add_key, fingerprint_in_force, trusted_keys
@@ -57,13 +57,15 @@ class Reading:
 
     async def artifact(self, digest: str) -> Artifact | None:
         """Return the artifact whose manifest has this digest."""
-        return await find_artifact(self.pool, digest)
+        async with connection(self.pool) as tx:
+            return await find_artifact(tx, digest)
 
     async def artifacts(
         self, tenants: frozenset[TenantId] | None, before: tuple[datetime, str] | None, limit: int
     ) -> list[Artifact]:
         """Return one page, newest first, of these tenants (None: of all)."""
-        return await list_artifacts(self.pool, tenants=tenants, before=before, limit=limit)
+        async with connection(self.pool) as tx:
+            return await list_artifacts(tx, tenants=tenants, before=before, limit=limit)
 
     async def content(self, digest: str) -> bytes:
         """Return the kept bytes of this digest, checked against it."""
@@ -71,7 +73,8 @@ class Reading:
 
     async def keys(self) -> list[PublicKey]:
         """Return all keys that signed here, the one in force first."""
-        return await trusted_keys(self.pool)
+        async with connection(self.pool) as tx:
+            return await trusted_keys(tx)
 
     async def verdict(self, manifest: bytes, bundle: bytes) -> Verdict:
         """Judge a manifest and its bundle by our own keys."""

@@ -9,13 +9,13 @@ from typing import Final
 import asyncpg
 
 from libs.schemas.values import TenantId
-from libs.store.pool import Pool, Tx
+from libs.store.pool import Tx
 from services.evidence.domain import Artifact
 
 
-async def find_artifact(store: Pool | Tx, digest: str) -> Artifact | None:
+async def find_artifact(tx: Tx, digest: str) -> Artifact | None:
     """Return the artifact whose manifest has this digest."""
-    row = await store.fetchrow(_FIND, digest)
+    row = await tx.fetchrow(_FIND, digest)
     return None if row is None else _artifact_of(row)
 
 
@@ -37,11 +37,11 @@ async def add_artifact(tx: Tx, artifact: Artifact) -> bool:
 
 
 async def list_artifacts(
-    store: Pool | Tx, *, tenants: Collection[TenantId] | None, before: tuple[datetime, str] | None, limit: int
+    tx: Tx, *, tenants: Collection[TenantId] | None, before: tuple[datetime, str] | None, limit: int
 ) -> list[Artifact]:
     """Return at most `limit` artifacts of these tenants (None: of all), newest first, from below `before`."""
     signed_at, digest = before or (None, None)
-    rows = await store.fetch(_LIST, None if tenants is None else list(tenants), signed_at, digest, limit)
+    rows = await tx.fetch(_LIST, None if tenants is None else list(tenants), signed_at, digest, limit)
     return [_artifact_of(row) for row in rows]
 
 

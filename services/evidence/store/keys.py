@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from libs.signing.keys import PublicKey
-from libs.store.pool import Pool, Tx
+from libs.store.pool import Tx
 
 
-async def fingerprint_in_force(store: Pool | Tx) -> str | None:
+async def fingerprint_in_force(tx: Tx) -> str | None:
     """Return the fingerprint of the key that no other has replaced; None before the first."""
-    found: str | None = await store.fetchval(_IN_FORCE)
+    found: str | None = await tx.fetchval(_IN_FORCE)
     return found
 
 
@@ -19,9 +19,9 @@ async def add_key(tx: Tx, key: PublicKey, *, replaces: str | None) -> None:
     await tx.execute(_ADD, key.fingerprint, key.pem.decode("ascii"), replaces)
 
 
-async def trusted_keys(store: Pool | Tx) -> list[PublicKey]:
+async def trusted_keys(tx: Tx) -> list[PublicKey]:
     """Return all keys, the one in force first."""
-    rows = await store.fetch(_ALL)
+    rows = await tx.fetch(_ALL)
     return [PublicKey.from_pem(row["pem"].encode("ascii")) for row in rows]
 
 

@@ -119,14 +119,14 @@ def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, content: bytes) -> 
 def test_a_published_key_is_readable_by_all_and_replaced_in_one_step(
     tmp_path: Path, key: SigningKey, other_key: SigningKey
 ) -> None:
-    path = tmp_path / "evidence.pub.pem"
+    path = tmp_path / "trust" / "evidence.pub.pem"
     other_key.public.save(path)
 
     key.public.save(path)
 
     assert PublicKey.load(path) == key.public
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    assert [entry.name for entry in tmp_path.iterdir()] == ["evidence.pub.pem"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["evidence.pub.pem"]
 
 
 def test_the_fingerprint_is_the_digest_of_the_der_form(key: SigningKey) -> None:

@@ -1,0 +1,67 @@
+"""The wiring of evidence, in the order in which things start; all is closed backwards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+
+from libs.access.directory import Directory
+from libs.access.feed import fed
+from libs.bus.kafka import KafkaBus
+from libs.bus.offsets import BUS_MIGRATIONS
+from libs.bus.relay import Relay
+from libs.bus.topics import topics_of
+from libs.runtime.background import background
+from libs.runtime.clock import SystemClock
+from libs.runtime.web import create_app
+from libs.signing.keys import SigningKey
+from libs.store.migrate import STORE_MIGRATIONS, migrate
+from libs.store.pool import open_pool
+from services.evidence.api import router
+from services.evidence.consumer import SERVICE, invoice_consumer
+from services.evidence.handlers import Reading, Signer, adopt_key
+from services.evidence.settings import EvidenceSettings
+from services.evidence.store.objects import ObjectStore
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+def create(settings: EvidenceSettings) -> FastAPI:
+    """Return the application. Nothing is opened before it is served."""
+    clock = SystemClock()
+    directory = Directory(settings.env)
+
+    async def ready() -> None:
+        directory.require_ready()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            pool = await open_pool(settings, name=SERVICE)
+            stack.push_async_callback(pool.close)
+            await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
+            key = SigningKey.load_or_make(settings.key_path)
+            await adopt_key(pool, key.public, replaces=settings.signing_key_replaces)
+            key.public.save(settings.published_key_path)
+            bus = KafkaBus(settings.kafka_bootstrap, client_id=f"{SERVICE}.{settings.instance}")
+            await bus.start()
+            stack.push_async_callback(bus.stop)
+            await bus.ensure_topics(topics_of(SERVICE))
+            objects = ObjectStore(settings.objects_path)
+            signer = Signer(key, objects, clock)
+            app.state.reading = Reading(pool, objects)
+            relay = Relay(pool, bus, service=SERVICE, instance=settings.instance)
+            consumer = invoice_consumer(bus, pool, settings.instance, signer)
+            await stack.enter_async_context(fed(directory, bus))
+            await stack.enter_async_context(background("relay", relay.run()))
+            await stack.enter_async_context(background("signing of invoices", consumer.run()))
+            yield
+
+    app = create_app(SERVICE, lifespan, ready=ready)
+    app.state.directory, app.state.clock = directory, clock
+    app.include_router(router)
+    return app
