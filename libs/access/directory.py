@@ -66,10 +66,10 @@ class Directory:
         """Answer Unavailable from now on: changes no longer arrive, so a revoked key would go unnoticed."""
         self._trusted = False
 
-    @property
-    def is_trusted(self) -> bool:
-        """Whether the directory answers."""
-        return self._trusted
+    def require_ready(self) -> None:
+        """Raise Unavailable unless the directory is caught up and fed."""
+        if not self._trusted:
+            raise Unavailable("the keys are still being read; try again")
 
     def authenticate(self, authorization: str | None, now: datetime) -> Principal:
         """Return the principal of an `Authorization: Bearer <key>` header at `now`.
@@ -82,8 +82,7 @@ class Directory:
             Unavailable: the directory is not caught up.
 
         """
-        if not self._trusted:
-            raise Unavailable("the keys are still being read; try again")
+        self.require_ready()
         text = _bearer_token(authorization)
         key = parse_key(text)
         entry = self._entries.get(key.key_id, self._unknown) if key is not None else self._unknown
@@ -110,20 +109,23 @@ class Directory:
     def on_key_changed(self, key: KeyChanged) -> None:
         """Take the key as it now is; raise Broken past the bound."""
         if key.revoked_at is not None:
-            self.forget_key(key.key_id)
+            self._revoke(key.key_id)
         elif key.key_id not in self._revoked:
             self._admit(key)
 
     def forget_key(self, key_id: str) -> None:
-        """Drop the key for good."""
+        """Drop the key until it is said again."""
         self._entries.pop(key_id, None)
-        self._revoked[key_id] = None
-        if len(self._revoked) > self._revoked_kept:
-            self._revoked.popitem(last=False)
 
     def forget_tenant(self, tenant_id: str) -> None:
         """Drop the tenant; its keys stop working, since they need one that is known."""
         self._tenants.pop(tenant_id, None)
+
+    def _revoke(self, key_id: str) -> None:
+        self._entries.pop(key_id, None)
+        self._revoked[key_id] = None
+        if len(self._revoked) > self._revoked_kept:
+            self._revoked.popitem(last=False)
 
     def _admit(self, key: KeyChanged) -> None:
         if key.key_id not in self._entries and len(self._entries) >= self._max_keys:

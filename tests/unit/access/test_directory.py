@@ -145,11 +145,11 @@ def test_a_straggling_record_does_not_bring_a_revoked_key_back() -> None:
 def test_what_is_remembered_of_revoked_keys_is_bounded() -> None:
     directory = Directory(ENV, revoked_kept=2)
 
-    directory.forget_key("a" * 16)
-    directory.forget_key("b" * 16)
-    directory.forget_key("c" * 16)
+    directory.on_key_changed(key_changed(KEY_A, "operator", revoked_at=NOW))
+    directory.on_key_changed(key_changed(KEY_B, "operator", revoked_at=NOW))
+    directory.on_key_changed(key_changed(KEY_EDGE, "operator", revoked_at=NOW))
 
-    assert list(directory._revoked) == ["b" * 16, "c" * 16]
+    assert list(directory._revoked) == [KEY_B.key_id, KEY_EDGE.key_id]
 
 
 def test_a_suspended_tenants_key_is_refused_until_it_is_active_again() -> None:
@@ -164,6 +164,16 @@ def test_a_suspended_tenants_key_is_refused_until_it_is_active_again() -> None:
 
 def test_a_key_whose_tenant_was_never_heard_of_is_refused() -> None:
     assert _refusal(directory_of(key_changed(KEY_A, "tenant", tenant_id=A)), bearer(KEY_A))["status"] == 401
+
+
+def test_a_forgotten_key_is_refused_until_it_is_said_again() -> None:
+    directory = full_directory()
+    directory.forget_key(KEY_A.key_id)
+    assert _refusal(directory, bearer(KEY_A))["status"] == 401
+
+    directory.on_key_changed(key_changed(KEY_A, "tenant", tenant_id=A))
+
+    assert directory.authenticate(bearer(KEY_A), NOW).tenant_id == A
 
 
 def test_a_key_whose_tenant_is_gone_is_refused() -> None:

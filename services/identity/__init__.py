@@ -1,0 +1,1 @@
+"""Tenants and API keys: who there is, and what each key may do."""

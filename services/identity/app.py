@@ -1,0 +1,66 @@
+"""The wiring of identity, in the order in which things start; they close backwards, also after a crash."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+
+from libs.access.directory import Directory
+from libs.access.feed import fed
+from libs.bus.kafka import KafkaBus
+from libs.bus.offsets import BUS_MIGRATIONS
+from libs.bus.relay import Relay
+from libs.bus.table import CompactedTable
+from libs.bus.topics import topics_of
+from libs.runtime.background import background
+from libs.runtime.clock import SystemClock
+from libs.runtime.errors import Unavailable
+from libs.runtime.web import create_app
+from libs.store.migrate import STORE_MIGRATIONS, migrate
+from libs.store.pool import open_pool, transaction
+from services.identity import api
+from services.identity.consumer import PLANS_TOPIC, learn_plan
+from services.identity.domain import KnownPlans
+from services.identity.handlers import Registrar
+from services.identity.settings import IdentitySettings, operator_key_of
+from services.identity.store import MIGRATIONS
+
+
+def create(settings: IdentitySettings) -> FastAPI:
+    """Return the application of identity; nothing is opened before its lifespan begins."""
+    clock, directory, plans = SystemClock(), Directory(settings.env), KnownPlans()
+    bus = KafkaBus(settings.kafka_bootstrap, client_id=f"identity.{settings.instance}")
+    plan_table = CompactedTable(bus, PLANS_TOPIC, partial(learn_plan, plans))
+    registrar = Registrar(settings.env, settings.region, plans, clock, secrets.token_bytes)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            pool = await open_pool(settings, name="identity")
+            stack.push_async_callback(pool.close)
+            await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
+            await bus.start()
+            stack.push_async_callback(bus.stop)
+            await bus.ensure_topics(topics_of("identity"))
+            relay = Relay(pool, bus, service="identity", instance=settings.instance)
+            await stack.enter_async_context(background("relay", relay.run()))
+            await stack.enter_async_context(background(f"reader of {PLANS_TOPIC}", plan_table.run()))
+            await stack.enter_async_context(fed(directory, bus))
+            async with transaction(pool) as tx:
+                await registrar.adopt_operator_key(tx, operator_key_of(settings))
+            app.state.clock, app.state.directory = clock, directory
+            app.state.registrar, app.state.pool = registrar, pool
+            yield
+
+    async def ready() -> None:
+        directory.require_ready()
+        if not plan_table.ready.is_set():
+            raise Unavailable("the plans are still being read; try again")
+
+    app = create_app("identity", lifespan, ready=ready)
+    app.include_router(api.router)
+    return app
