@@ -47,8 +47,8 @@ BEHIND: Final = "changes of plans that were published before the close was tried
 _log = logging.getLogger(__name__)
 
 
-def consumers(bus: Bus, pool: Pool, instance: str, copying: Copying, closing: Closing) -> list[BatchConsumer]:
-    """Return the consumers of all topics that invoicing hears, by purpose: tenants, plans, windows, entries."""
+def consumers(bus: Bus, pool: Pool, instance: str, copying: Copying, closing: Closing) -> dict[str, BatchConsumer]:
+    """Return the consumers of all topics that invoicing hears, by purpose."""
 
     def of(purpose: str, topic: str) -> Subscription:
         return Subscription(SERVICE, purpose, (topic,), instance)
@@ -58,12 +58,12 @@ def consumers(bus: Bus, pool: Pool, instance: str, copying: Copying, closing: Cl
     changes.on(PlanChanged, copying.on_plan_changed)
     changes.on(TenantPlanChanged, copying.on_tenant_plan_changed)
     entries.on(ManifestSigned, closing.on_manifest_signed)
-    return [
-        EventConsumer(bus, pool, of("tenants", TENANTS_TOPIC), tenants),
-        EventConsumer(bus, pool, of("plans", PLANS_TOPIC), changes),
-        BatchConsumer(bus, pool, of("windows", WINDOWS_TOPIC), WindowBatches(copying, closing).handle),
-        EventConsumer(bus, pool, of("entries", ENTRIES_TOPIC), entries),
-    ]
+    return {
+        "tenants": EventConsumer(bus, pool, of("tenants", TENANTS_TOPIC), tenants),
+        "plans": EventConsumer(bus, pool, of("plans", PLANS_TOPIC), changes),
+        "windows": BatchConsumer(bus, pool, of("windows", WINDOWS_TOPIC), WindowBatches(copying, closing).handle),
+        "entries": EventConsumer(bus, pool, of("entries", ENTRIES_TOPIC), entries),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Issuing:
     clock: Clock
 
     async def run(self) -> None:
-        """Issue until cancelled. Outages are waited out; a close that cannot be issued says why and holds up no other."""
+        """Issue until cancelled. Outages are waited out; a close that cannot be issued says why, alone."""
         backoff = Backoff(SystemRandom())
         while True:
             try:

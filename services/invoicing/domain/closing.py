@@ -226,10 +226,11 @@ class IssuedInvoice:
         return sha256_hex(self.manifest)
 
     def event(self) -> InvoiceIssued:
-        """Return what evidence and others are told."""
+        """Return what evidence and others are told: the files that the manifest lists, and the manifest's own bytes."""
         listed = [
             InvoiceFile(name=name, size=len(content), sha256=sha256_hex(content))
             for name, content in sorted(self.files.items())
+            if name != MANIFEST_NAME
         ]
         return InvoiceIssued(
             invoice_id=str(self.invoice_id),

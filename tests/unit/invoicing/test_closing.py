@@ -14,7 +14,7 @@ from libs.schemas.values import Period
 from libs.signing.bundle import verify_blob
 from libs.signing.digests import from_base64
 from libs.signing.keys import SigningKey
-from libs.signing.manifest import MANIFEST_NAME
+from libs.signing.manifest import MANIFEST_NAME, Manifest
 from services.invoicing.domain.closing import RatedClose, RequestedClose, Waits
 from services.invoicing.domain.windows import WindowCopy
 from services.invoicing.errors import (
@@ -165,7 +165,12 @@ def test_what_was_issued_is_told_with_the_very_bytes_that_are_to_be_signed() -> 
     event = invoice.event()
     assert from_base64(event.manifest) == invoice.files[MANIFEST_NAME]
     assert event.manifest_sha == invoice.manifest_sha
-    assert [file.name for file in event.files] == ["invoice.csv", "invoice.json", "manifest.json"]
+
+
+def test_the_files_that_are_told_are_exactly_those_that_the_manifest_lists() -> None:
+    invoice = issued(COPIES)
+    listed = [(entry.name, entry.size, entry.sha256) for entry in Manifest.from_bytes(invoice.manifest).files]
+    assert [(file.name, file.size, file.sha256) for file in invoice.event().files] == listed
 
 
 def test_a_signature_over_the_manifest_completes_the_invoice() -> None:

@@ -1,0 +1,66 @@
+"""The wiring of invoicing, in the order in which its parts start; they stop backwards, also after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+
+from libs.access.directory import Directory
+from libs.access.feed import fed
+from libs.bus.kafka import KafkaBus
+from libs.bus.offsets import BUS_MIGRATIONS
+from libs.bus.ports import Bus
+from libs.bus.relay import Relay
+from libs.bus.topics import topics_of
+from libs.runtime.background import background
+from libs.runtime.clock import Clock, SystemClock
+from libs.runtime.web import create_app
+from libs.store.migrate import STORE_MIGRATIONS, migrate
+from libs.store.pool import open_pool
+from services.invoicing import api
+from services.invoicing.consumer import SERVICE, Issuing, consumers
+from services.invoicing.domain.documents import Issuer
+from services.invoicing.handlers import Billing, Closing, Copying
+from services.invoicing.settings import InvoicingSettings
+from services.invoicing.store import MIGRATIONS
+
+POOL_SIZE: Final = 12  # four consumers, the relay and its listener, the issuing loop, and five requests at a time
+
+
+def create(settings: InvoicingSettings, *, bus: Bus | None = None, clock: Clock | None = None) -> FastAPI:
+    """Return the application; nothing is opened before its lifespan begins. Tests may bring a bus and a clock."""
+    clock = clock or SystemClock()
+    bus = bus or KafkaBus(settings.kafka_bootstrap, client_id=f"{SERVICE}.{settings.instance}")
+    directory = Directory(settings.env)
+    issuer = Issuer(settings.issuer_id, settings.issuer_name, settings.number_prefix)
+    copying, closing, billing = Copying(clock), Closing(clock), Billing(clock, issuer)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            pool = await open_pool(settings, name=SERVICE, max_size=POOL_SIZE)
+            stack.push_async_callback(pool.close)
+            await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
+            await bus.start()
+            stack.push_async_callback(bus.stop)
+            await bus.ensure_topics(topics_of(SERVICE))
+            app.state.pool, app.state.closing = pool, closing
+            app.state.directory, app.state.clock = directory, clock
+            await stack.enter_async_context(fed(directory, bus))
+            relay = Relay(pool, bus, service=SERVICE, instance=settings.instance)
+            await stack.enter_async_context(background("relay", relay.run()))
+            for purpose, consumer in consumers(bus, pool, settings.instance, copying, closing).items():
+                await stack.enter_async_context(background(f"consumer of {purpose}", consumer.run()))
+            issuing = Issuing(bus, pool, billing, clock)
+            await stack.enter_async_context(background("issuing", issuing.run()))
+            yield
+
+    async def ready() -> None:
+        directory.require_ready()
+
+    app = create_app(SERVICE, lifespan, ready=ready)
+    app.include_router(api.router)
+    return app
