@@ -1,3 +1,3 @@
 """What every test may ask for."""
 
-pytest_plugins = ["tests.support.real_parts", "tests.support.stack"]
+pytest_plugins = ["tests.support.real_parts", "tests.support.stack", "tests.support.whole_stack"]

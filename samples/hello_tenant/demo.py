@@ -49,11 +49,11 @@ class Outcome:
     broken: tuple[str, ...]
 
 
-def run_demo(scene: Scene, port: int, typed_at: float) -> Outcome:
-    """Run steps 2 to 6 on a stack that is up. The gateway listens on `port`."""
+def run_demo(scene: Scene, typed_at: float) -> Outcome:
+    """Run steps 2 to 6 on a stack that is up. `typed_at` is the Unix time that the first event is counted from."""
     checks = Checks(scene.screen)
     cast = _cast(scene)
-    counted, sent = _traffic(scene, cast, port)
+    counted, sent = _traffic(scene, cast)
     _check_traffic(checks, counted, sent, typed_at)
     report.show_refusals(checks.hold, scene.screen, counted["refusals"])
     traceparent = new_traceparent()
@@ -71,9 +71,9 @@ def _cast(scene: Scene) -> Cast:
     return cast
 
 
-def _traffic(scene: Scene, cast: Cast, port: int) -> tuple[dict[str, Any], dict[str, int]]:
+def _traffic(scene: Scene, cast: Cast) -> tuple[dict[str, Any], dict[str, int]]:
     scene.screen.headline("3. A FastAPI application with stock OpenTelemetry and our middleware, called over HTTP")
-    with steps.gateway_of(scene, cast, port) as gateway:
+    with steps.gateway_of(scene, cast) as gateway:
         scene.screen.line(f"the demo gateway serves {gateway.url} (its log: {gateway.log})")
         counted = steps.run_traffic(scene, cast, gateway)
         with scene.screen.wait("the gateway sends on what it still holds"):
@@ -97,7 +97,8 @@ def _check_traffic(checks: Checks, counted: dict[str, Any], sent: dict[str, int]
 
 def _close(scene: Scene, cast: Cast, traceparent: str) -> tuple[Invoice, ...]:
     scene.screen.headline(f"5. The period {scene.period} is closed for these tenants; invoices, signatures, proof")
-    invoices = steps.close_and_download(scene, cast, traceparent)
+    steps.request_close(scene, cast, traceparent)
+    invoices = steps.collect_invoices(scene, cast)
     rows = [(one.tenant.name, one.number, one.total, one.folder) for one in invoices]
     scene.screen.table("", ("tenant", "invoice", ">total", "files"), rows)
     return invoices

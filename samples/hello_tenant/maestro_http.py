@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from samples.hello_tenant.stack import Stack
+
 T = TypeVar("T")
 
 ATTEMPTS = 60  # at RETRY_EVERY_S half a minute: longer than a killed service takes to come back
@@ -31,21 +33,6 @@ class NotInTime(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
-    """Where the services are, the operator's key and the key that signatures are checked against."""
-
-    identity: str
-    metering: str
-    quota: str
-    invoicing: str
-    evidence: str
-    kafka_bootstrap: str
-    operator_key: str = field(repr=False)
-    trusted_key: Path
-    home: Path
-
-
-@dataclass(frozen=True, slots=True)
 class Tenant:
     """A tenant with its own API key."""
 
@@ -62,7 +49,7 @@ class Maestro:
         self._stack = stack
         self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
 
-    def close_client(self) -> None:
+    def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
@@ -87,10 +74,8 @@ class Maestro:
 
     def signed_invoice(self, tenant: Tenant, period: str) -> dict[str, Any] | None:
         """Return the tenant's invoice of `period` once it is signed, None before."""
-        for invoice in self._items(f"{self._stack.invoicing}/v1/invoices", tenant):
-            if invoice["period"] == period and invoice["signed_at"] is not None:
-                return invoice
-        return None
+        invoices = self._items(f"{self._stack.invoicing}/v1/invoices", tenant, period=period)
+        return next((invoice for invoice in invoices if invoice["signed_at"] is not None), None)
 
     def download(self, tenant: Tenant, invoice_id: str, folder: Path) -> None:
         """Write the four files of an invoice into `folder`."""

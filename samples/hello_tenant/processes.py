@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,9 @@ from deploy.local import processes
 from deploy.local.parts import Launch
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+Progress = Callable[[str, int, int], None]
+"""Told (phase, done, total) of the load."""
+
 READY_WITHIN_S = 60.0  # an interpreter and its imports; seconds on a busy machine
 ASK_EVERY_S = 0.1
 STOP_GRACE_S = 30.0  # the gateway sends on what it still holds
@@ -46,11 +50,12 @@ class Gateway:
 
 
 @contextmanager
-def serving(module: str, arguments: Sequence[str], port: int, log: Path) -> Iterator[Gateway]:
+def serving(module: str, arguments: Sequence[str], log: Path) -> Iterator[Gateway]:
     """Run `python -m module` until the block is over; it is ready when its /healthz answers.
 
     The process ends with this one, however this one ends. Raises DidNotStart.
     """
+    port = free_port()
     launch = Launch(
         argv=(sys.executable, "-m", module, *arguments, "--port", str(port)),
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "libs/sdk_python/src")))},
@@ -68,6 +73,13 @@ def serving(module: str, arguments: Sequence[str], port: int, log: Path) -> Iter
         child.popen.wait()
 
 
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _wait_until_healthy(gateway: Gateway, child: processes.Child) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline:
@@ -83,7 +95,7 @@ def _wait_until_healthy(gateway: Gateway, child: processes.Child) -> None:
     raise DidNotStart(f"the gateway did not answer within {READY_WITHIN_S:.0f} s\n{_tail(gateway.log)}")
 
 
-def run_load(plan: Path, result: Path, log: Path, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
+def run_load(plan: Path, result: Path, log: Path, progress: Progress) -> dict[str, Any]:
     """Run the load client to its end; tell its progress; return what it counted. Raises DidNotStart."""
     command = [sys.executable, "-m", "samples.hello_tenant.load", str(plan), str(result)]
     with (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from samples.hello_tenant.load.plan import TenantLoad
@@ -76,3 +76,8 @@ def load_of(tenant: Tenant, habits: Habits) -> TenantLoad:
         storm_calls=habits.storm_calls,
         storm_batch_events=habits.storm_batch_events,
     )
+
+
+def scaled(habits: Habits, share: float) -> Habits:
+    """Return the same habits for that share of the time: fewer calls at the same pace."""
+    return replace(habits, calls=max(1, round(habits.calls * share)), batches=max(1, round(habits.batches * share)))

@@ -13,9 +13,9 @@ from rich.json import JSON
 from rich.text import Text
 
 from samples.hello_tenant.ledger import Ledger
-from samples.hello_tenant.maestro_http import Stack
 from samples.hello_tenant.proof import Hold
 from samples.hello_tenant.screen import Screen
+from samples.hello_tenant.stack import Stack
 
 SHOWN_HEADERS: Final = ("content-type", "retry-after", "ratelimit", "ratelimit-policy")
 UNITS: Final = {"gql_calls": "calls", "ingest_events": "events", "storage_gb": "byte-microseconds"}
@@ -96,3 +96,11 @@ def say_goodbye(screen: Screen, stack: Stack, folder: Path, commands: Sequence[s
     screen.headline("Try next:")
     for command in commands:
         screen.line(command)
+
+
+def show_verdict(screen: Screen, broken: Sequence[str]) -> None:
+    """Say whether everything held, and what did not."""
+    screen.console.print()
+    screen.check(not broken, "everything held" if not broken else f"{len(broken)} did not hold")
+    for text in broken:
+        screen.line(text, style="red")

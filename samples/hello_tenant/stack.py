@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local.places import Places
 from deploy.local.status import StackStatus
-from samples.hello_tenant.maestro_http import Stack
 
 TRUSTED_KEY = Path("trust") / "evidence.pub.pem"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Where the services are, the operator's key and the key that signatures are checked against."""
+
+    identity: str
+    metering: str
+    quota: str
+    invoicing: str
+    evidence: str
+    kafka_bootstrap: str
+    operator_key: str = field(repr=False)
+    trusted_key: Path
+    home: Path
 
 
 def stack_of(places: Places, status: StackStatus) -> Stack:

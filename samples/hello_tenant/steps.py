@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from samples.hello_tenant.ledger import Count, Entry, Ledger, ledger_of
 from samples.hello_tenant.load.plan import Plan
-from samples.hello_tenant.maestro_http import Maestro, Stack, Tenant, until
+from samples.hello_tenant.maestro_http import Maestro, Tenant, until
 from samples.hello_tenant.months import month_start
-from samples.hello_tenant.processes import Gateway, run_load, serving
+from samples.hello_tenant.processes import Gateway, Progress, run_load, serving
 from samples.hello_tenant.profile import Habits, load_of
 from samples.hello_tenant.screen import Screen
+from samples.hello_tenant.stack import Stack
 
 GATEWAY_MODULE: Final = "samples.hello_tenant.gateway"
 KNOWN_WITHIN_S: Final = 20.0  # a change of a tenant is everywhere within a second; a service that restarts takes longer
@@ -71,9 +72,17 @@ class Invoice:
         return sums
 
 
-def new_run_id() -> str:
-    """Return a name that no run had before: runs share a stack, and a period of a tenant is closed only once."""
-    return secrets.token_hex(4)
+@contextmanager
+def scene_of(stack: Stack, screen: Screen, habits: tuple[Habits, ...]) -> Iterator[Scene]:
+    """Set the scene of one run: a name that no run had before, and a folder of its own.
+
+    Runs share a stack, and a period of a tenant is closed only once: so each run has tenants of its own.
+    """
+    run_id = secrets.token_hex(4)
+    folder = stack.home / "demo" / run_id
+    folder.mkdir(parents=True, mode=0o700)
+    with closing(Maestro(stack)) as maestro:
+        yield Scene(stack, maestro, screen, run_id, folder, habits, datetime.now(UTC))
 
 
 def create_cast(scene: Scene) -> Cast:
@@ -91,18 +100,18 @@ def create_cast(scene: Scene) -> Cast:
 
 
 @contextmanager
-def gateway_of(scene: Scene, cast: Cast, port: int) -> Iterator[Gateway]:
+def gateway_of(scene: Scene, cast: Cast) -> Iterator[Gateway]:
     """Serve the demo gateway for this cast until the block is over."""
     key_file = scene.folder / "keys" / "gateway.key"
     write_private(key_file, cast.gateway_key)
     urls = ("--metering-url", scene.stack.metering, "--quota-url", scene.stack.quota)
     arguments = (*urls, "--key-file", str(key_file))
-    with serving(GATEWAY_MODULE, arguments, port, scene.folder / "gateway.log") as gateway:
+    with serving(GATEWAY_MODULE, arguments, scene.folder / "gateway.log") as gateway:
         yield gateway
 
 
-def run_traffic(scene: Scene, cast: Cast, gateway: Gateway) -> dict[str, Any]:
-    """Run the load client against the gateway; return what it counted."""
+def run_traffic(scene: Scene, cast: Cast, gateway: Gateway, watch: Progress | None = None) -> dict[str, Any]:
+    """Run the load client against the gateway; return what it counted. `watch` is told the progress too."""
     plan = Plan(
         gateway_url=gateway.url,
         seed=scene.run_id,
@@ -112,33 +121,40 @@ def run_traffic(scene: Scene, cast: Cast, gateway: Gateway) -> dict[str, Any]:
     plan_path, result_path = scene.folder / "load.plan.json", scene.folder / "load.result.json"
     plan.write(plan_path)
     with scene.screen.wait("the load client starts") as wait:
-        counted = run_load(plan_path, result_path, scene.folder / "load.log", wait.say)
+
+        def progress(phase: str, done: int, total: int) -> None:
+            wait.say(phase, done, total)
+            if watch is not None:
+                watch(phase, done, total)
+
+        counted = run_load(plan_path, result_path, scene.folder / "load.log", progress)
         wait.say(f"{counted['calls']} HTTP calls by {len(cast.tenants)} tenants")
     plan_path.unlink()  # it held the keys
     return counted
 
 
-def close_and_download(scene: Scene, cast: Cast, traceparent: str) -> tuple[Invoice, ...]:
-    """Close the period for this run's tenants only; return the signed invoices, their files downloaded."""
-    tenants = list(cast.tenants)
-    scene.maestro.request_close(scene.period, tenants, traceparent)
+def request_close(scene: Scene, cast: Cast, traceparent: str) -> None:
+    """Ask for the close of the period for this run's tenants only, before its end."""
+    scene.maestro.request_close(scene.period, list(cast.tenants), traceparent)
+
+
+def collect_invoices(scene: Scene, cast: Cast) -> tuple[Invoice, ...]:
+    """Return the invoices once they are signed, their files downloaded."""
     with scene.screen.wait(f"close of {scene.period}, invoices and signatures") as wait:
         invoices = []
-        for number, tenant in enumerate(tenants, start=1):
+        for number, tenant in enumerate(cast.tenants, start=1):
             invoices.append(_signed(scene, tenant))
-            wait.say(wait.text, number, len(tenants))
+            wait.say(wait.text, number, len(cast.tenants))
     return tuple(invoices)
 
 
 def _signed(scene: Scene, tenant: Tenant) -> Invoice:
-    found = until(
-        f"the signed invoice of {tenant.name}",
-        lambda: scene.maestro.signed_invoice(tenant, scene.period),
-        SIGNED_WITHIN_S,
-    )
+    ask = partial(scene.maestro.signed_invoice, tenant, scene.period)
+    found = until(f"the signed invoice of {tenant.name}", ask, SIGNED_WITHIN_S)
     folder = scene.folder / "invoices" / tenant.tenant_id
     scene.maestro.download(tenant, found["invoice_id"], folder)
-    return Invoice(tenant, found["invoice_id"], found["number"], f"{found['total']} {found['currency']}", folder)
+    totals = found["totals"]
+    return Invoice(tenant, found["invoice_id"], found["number"], f"{totals['total']} {totals['currency']}", folder)
 
 
 def settle(scene: Scene, counted: dict[str, Any], invoices: Sequence[Invoice]) -> Ledger:

@@ -1,0 +1,143 @@
+"""From a request to a signed invoice: one trace, and no trace of usage that was sent in another tenant's name."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from libs.schemas.events import CloseRequested, InvoiceIssued, ManifestSigned, PeriodClosed
+from samples.hello_tenant.maestro_http import Tenant
+from samples.hello_tenant.steps import Cast, Scene
+from tests.support.plays import Ending, Play, perform, steady
+from tests.support.whole_stack import WholeStack
+
+FORGED_SPANS = 7
+FORGED_EVENTS = 1_000
+WAY = {
+    "close-requests": CloseRequested.TYPE,
+    "usage-windows": PeriodClosed.TYPE,
+    "invoices": InvoiceIssued.TYPE,
+    "evidence-entries": ManifestSigned.TYPE,
+}
+
+
+def calls_of(tenant: Tenant, count: int) -> bytes:
+    """Spans that would each be one `gql_calls` of `tenant`."""
+    now_ns = time.time_ns()
+    request = ExportTraceServiceRequest()
+    spans = request.resource_spans.add().scope_spans.add().spans
+    for _ in range(count):
+        span = spans.add(
+            trace_id=secrets.token_bytes(16),
+            span_id=secrets.token_bytes(8),
+            name="POST /graphql",
+            kind=Span.SPAN_KIND_SERVER,
+            start_time_unix_nano=now_ns,
+            end_time_unix_nano=now_ns + 1000,
+        )
+        span.attributes.add(key="graphql.operation.type").value.string_value = "query"
+        span.attributes.add(key="maestro.tenant.id").value.string_value = tenant.tenant_id
+    return request.SerializeToString()
+
+
+def send_spans(scene: Scene, key: str, tenant: Tenant) -> int:
+    """Send spans in the name of `tenant`; return how many metering rejected."""
+    response = httpx.post(
+        f"{scene.stack.metering}/v1/traces",
+        content=calls_of(tenant, FORGED_SPANS),
+        headers={"authorization": f"Bearer {key}", "content-type": "application/x-protobuf"},
+        trust_env=False,
+    )
+    if response.is_success:
+        return ExportTraceServiceResponse.FromString(response.content).partial_success.rejected_spans
+    assert response.status_code == 403, response.text
+    return FORGED_SPANS
+
+
+def send_event(scene: Scene, key: str, tenant: Tenant) -> httpx.Response:
+    """Send one CloudEvent in the name of `tenant`."""
+    event = {
+        "specversion": "1.0",
+        "id": secrets.token_hex(8),
+        "source": "https://hello-tenant.example/gateway",
+        "type": "example.hello.batch_ingested",
+        "subject": tenant.tenant_id,
+        "data": {"maestro.ingest.events": FORGED_EVENTS},
+    }
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/cloudevents+json"}
+    return httpx.post(f"{scene.stack.metering}/api/v1/events", json=event, headers=headers, trust_env=False)
+
+
+@pytest.fixture(scope="module")
+def forgeries() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture(scope="module")
+def ending(stack: WholeStack, forgeries: dict[str, Any]) -> Ending:
+    def forge(scene: Scene, cast: Cast) -> None:
+        mine, yours, _ = cast.tenants
+        stranger = scene.maestro.create_tenant("stranger to the gateway", "starter")
+        forgeries["by a tenant"] = send_spans(scene, mine.key, yours)
+        forgeries["by the gateway"] = send_spans(scene, cast.gateway_key, stranger)
+        forgeries["event"] = send_event(scene, mine.key, yours)
+
+    stack.wait_until_ready()
+    return perform(stack, steady(0.1), Play(during={}, before_close=forge))
+
+
+def test_usage_in_another_tenants_name_is_rejected_to_the_last_span(ending: Ending, forgeries: dict[str, Any]) -> None:
+    assert ending.invoices
+    assert forgeries["by a tenant"] == FORGED_SPANS
+    assert forgeries["by the gateway"] == FORGED_SPANS
+    assert "wrong_tenant" in forgeries["event"].text
+
+
+def test_usage_in_another_tenants_name_changes_no_invoice(ending: Ending) -> None:
+    assert [str(difference) for difference in ending.ledger.differences] == []
+    assert ending.ledger.balances
+
+
+def test_one_trace_leads_from_the_close_request_to_the_signed_invoice(ending: Ending, stack: WholeStack) -> None:
+    tenants = {tenant.tenant_id for tenant in ending.cast.tenants}
+    seen = asyncio.run(traces_of(stack.addresses.kafka_bootstrap, tenants))
+    assert seen == {(topic, tenant): {ending.trace_id} for topic in WAY for tenant in tenants}
+
+
+async def traces_of(bootstrap: str, tenants: set[str]) -> dict[tuple[str, str], set[str]]:
+    """Return the trace ids in the headers of the events of WAY, by topic and tenant."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, group_id=None)
+    await consumer.start()
+    try:
+        return await _traces(consumer, tenants)
+    finally:
+        await consumer.stop()
+
+
+async def _traces(consumer: AIOKafkaConsumer, tenants: set[str]) -> dict[tuple[str, str], set[str]]:
+    partitions = [TopicPartition(topic, n) for topic in WAY for n in consumer.partitions_for_topic(topic) or ()]
+    consumer.assign(partitions)
+    ends = await consumer.end_offsets(partitions)
+    await consumer.seek_to_beginning(*partitions)
+    traces: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
+        for partition, records in (await consumer.getmany(timeout_ms=500)).items():
+            for record in records:
+                headers = dict(record.headers)
+                is_ours = record.key.decode() in tenants and headers["ce_type"].decode() == WAY[partition.topic]
+                if is_ours:
+                    trace_id = headers["traceparent"].decode().split("-")[1]
+                    traces[partition.topic, record.key.decode()].add(trace_id)
+    return dict(traces)

@@ -1,0 +1,106 @@
+"""The whole stack for tests: every server and every service as its own process, in a state folder of its own.
+
+It is started once a session, the way `maestro up` does it, and ended by the way of `maestro down`. Every process of it
+knows one crash point, the relay between publishing and marking, which does nothing until a test arms it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy.local.accounts import unprivileged_account
+from deploy.local.control import bring_up, take_down
+from deploy.local.places import Places, lay_places
+from deploy.local.settings import STATE_SETTING
+from deploy.local.status import PartStatus, Phase, StackStatus, live_status
+from samples.hello_tenant.stack import Stack, stack_of
+
+CRASH_POINT = "relay.published"
+BACK_WITHIN_S = 60.0  # a killed service is back in seconds; minutes mean that it will not come back
+LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class WholeStack:
+    """A running stack: what the demo needs to know of it, and how a test kills parts of it."""
+
+    places: Places
+    addresses: Stack
+    marker: Path
+    environ: dict[str, str]
+
+    def part(self, name: str) -> PartStatus:
+        """What the supervisor says of one part now."""
+        status = live_status(self.places)
+        part = status.part(name) if status else None
+        assert part is not None, f"the supervisor knows no {name}"
+        return part
+
+    def kill(self, name: str) -> None:
+        """End a part by SIGKILL, and return when the supervisor has brought it back."""
+        before = self.part(name)
+        assert before.process is not None
+        before.process.send(signal.SIGKILL)
+        self.wait_for(lambda: self._is_back(name, before), f"{name} after its kill")
+
+    def arm(self) -> None:
+        """Have the next relay that publishes die before it marks, whichever service it belongs to."""
+        self.marker.unlink()
+
+    def has_crashed(self) -> bool:
+        """Whether a relay died since the crash point was armed."""
+        return self.marker.exists()
+
+    def disarm(self) -> None:
+        """Let relays live."""
+        self.marker.touch()
+
+    def wait_until_ready(self) -> None:
+        """Return when every part answers."""
+        self.wait_for(self._is_ready, "all parts to answer")
+
+    def wait_for(self, holds: Callable[[], bool], what: str) -> None:
+        """Return when `holds` does; fail the test where that takes longer than BACK_WITHIN_S."""
+        deadline = time.monotonic() + BACK_WITHIN_S
+        while not holds():
+            assert time.monotonic() < deadline, f"waited {BACK_WITHIN_S:.0f} s for {what}"
+            time.sleep(LOOK_EVERY_S)
+
+    def _is_ready(self) -> bool:
+        status = live_status(self.places)
+        return status is not None and status.is_ready()
+
+    def _is_back(self, name: str, before: PartStatus) -> bool:
+        now = self.part(name)
+        return now.phase is Phase.READY and now.process != before.process
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[WholeStack]:
+    """The session's stack."""
+    folder = Path(tempfile.mkdtemp(prefix="maestro-stack-", dir="/tmp"))
+    folder.chmod(0o711)  # the account that PostgreSQL runs under passes through
+    places = lay_places(folder / "s", unprivileged_account(os.environ))
+    marker = folder / "relay-crashed"
+    marker.touch()  # while it exists, the crash point does nothing
+    environ = {**os.environ, STATE_SETTING: str(places.home), "MAESTRO_CRASH_AT": f"{CRASH_POINT}:{marker}"}
+    try:
+        status = bring_up(places, environ, lambda _: None)
+        assert status.is_ready(), _complaints(status)
+        yield WholeStack(places, stack_of(places, status), marker, environ)
+    finally:
+        take_down(places, lambda _: None)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _complaints(status: StackStatus) -> str:
+    return "; ".join(f"{part.name}: {part.phase} {part.detail}" for part in status.parts)
