@@ -1,0 +1,92 @@
+"""Invoicing's store in a state that a test starts from, and one call for each thing that can come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from libs.bus.envelope import EventMeta, Received
+from libs.bus.offsets import BUS_MIGRATIONS
+from libs.bus.records import Record
+from libs.runtime.clock import ManualClock
+from libs.schemas.events import EventModel, WindowTotalled
+from libs.schemas.values import TenantId
+from libs.store.migrate import STORE_MIGRATIONS, migrate
+from libs.store.pool import Pool, Tx, open_pool
+from services.invoicing.domain.closing import IssuedInvoice, Progress
+from services.invoicing.domain.windows import WindowCopy
+from services.invoicing.handlers import Billing, Closing, Copying
+from services.invoicing.store import MIGRATIONS, closes
+from tests.support.access import tenant_changed
+from tests.support.invoicing import AFTER, ISSUER, TENANT
+
+M = TypeVar("M", bound=EventModel)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a test's database is; the password is part of the DSN."""
+
+    postgres_url: str
+    postgres_password_file: Path | None = None
+
+
+@asynccontextmanager
+async def invoicing_pool(dsn: str) -> AsyncIterator[Pool]:
+    """Open a pool on a database with invoicing's tables."""
+    pool = await open_pool(Address(dsn), name="invoicing", max_size=12)
+    try:
+        await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
+        yield pool
+    finally:
+        await pool.close()
+
+
+def received(event: M) -> Received[M]:
+    """Return `event` as a handler gets it; its place in the log is of no interest here."""
+    meta = EventMeta("1", "https://maestro.example/test", event.TYPE, None, None, None, None, None)
+    return Received(event, meta, Record("topic", 0, 0, None, None, (), 0))
+
+
+class Desk:
+    """Invoicing's handlers under a clock that a test moves."""
+
+    def __init__(self, at: datetime = AFTER) -> None:
+        self.clock = ManualClock(at)
+        self.copying = Copying(self.clock)
+        self.closing = Closing(self.clock)
+        self.billing = Billing(self.clock, ISSUER)
+
+    async def know(self, tx: Tx, tenant: TenantId = TENANT, **changes: Any) -> None:
+        """Take a tenant from identity."""
+        await self.copying.on_tenant_changed(tx, received(tenant_changed(tenant, **changes)))
+
+    async def request(self, tx: Tx, tenant: TenantId = TENANT) -> UUID:
+        """Ask for the close of October, and return its id."""
+        standing = await self.closing.request(tx, "2026-10", [tenant], early=False)
+        return standing[0].request.close_id
+
+    async def windows(self, tx: Tx, *totals: WindowTotalled) -> None:
+        """Take window totals from metering."""
+        copies: dict[TenantId, list[WindowCopy]] = {}
+        for total in totals:
+            copies.setdefault(total.tenant_id, []).append(WindowCopy.of(total))
+        await self.copying.keep_windows(tx, copies)
+
+    async def issue(self, tx: Tx, close_id: UUID) -> IssuedInvoice | None:
+        """Try the close."""
+        return await self.billing.issue(tx, close_id)
+
+    async def progress(self, tx: Tx, close_id: UUID) -> Progress:
+        """Return how far the close is."""
+        found = await closes.progress_by_id(tx, close_id)
+        assert found is not None
+        return found
+
+
+FreshDatabase = Callable[..., str]
