@@ -7,9 +7,9 @@ from uuid import UUID
 
 from libs.store.pool import Tx
 
-LEASE_S: Final = (
-    10.0  # how long a frozen relay keeps others waiting; a killed one of the same instance waits not at all
-)
+# Longer than a publish can take with all its retries (libs.bus.kafka.publisher: 10 s to be taken, 8 s to be delivered),
+# so that a relay never publishes outside its lease. One that is killed and comes back under its name does not wait.
+LEASE_S: Final = 20.0
 
 
 async def seize(tx: Tx, *, token: UUID, holder: str) -> bool:

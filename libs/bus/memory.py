@@ -206,7 +206,7 @@ class MemoryBus:
         return {source: Seen(self.logs(source.topic)[source.partition].end, now_ms) for source in sources}
 
     def rebalance(self, group: _Group) -> None:
-        """Give every member its share, round robin, and tell it: as the eager protocol does, also if nothing changed."""
+        """Give every member its share, round robin, and tell it, also where nothing changed: the protocol is eager."""
         sources = [TopicPartition(topic, number) for topic in group.topics for number in range(len(self.logs(topic)))]
         members = sorted(group.members)
         for index, instance in enumerate(members):

@@ -25,7 +25,9 @@ _outcome_of_test: dict[str, str] = {}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Note for every test which real parts it stands on."""
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
+        # A parameter that names a fixture stands for it: one suite runs on a real part and on its twin in memory.
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        fixtures = [*getattr(item, "fixturenames", ()), *(one for one in parameters.values() if isinstance(one, str))]
         parts = frozenset(PART_OF_FIXTURE[name] for name in fixtures if name in PART_OF_FIXTURE)
         _parts_of_test[item.nodeid] = parts or frozenset({NOTHING_REAL})
 

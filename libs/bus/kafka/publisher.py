@@ -41,7 +41,12 @@ class _Job:
 
     messages: Sequence[Message]
     done: asyncio.Future[None]
+    deadline_s: float
     sent: int = 0
+
+    def is_over(self) -> bool:
+        """Return whether nothing more of it may be sent: a process that was frozen must not speak for its successor."""
+        return self.done.done() or self.done.get_loop().time() > self.deadline_s
 
 
 @dataclass(slots=True)
@@ -103,7 +108,7 @@ class KafkaPublisher:
         jobs: list[_Job] = []
         for target, messages in grouped.items():
             lane = self._lanes.setdefault(target, _Lane())
-            jobs.append(_Job(messages, loop.create_future()))
+            jobs.append(_Job(messages, loop.create_future(), loop.time() + PUBLISH_TIMEOUT_S))
             lane.jobs.append(jobs[-1])
             if lane.worker is None:
                 lane.worker = asyncio.create_task(self._drain(target, lane), name=f"publish {target}")
@@ -184,7 +189,7 @@ def _fill(batch: FromAiokafka, lane: _Lane, finished: list[_Job]) -> None:
     """Move messages into `batch` until it is full or nothing waits; jobs that are wholly in it go to `finished`."""
     while lane.jobs:
         job = lane.jobs[0]
-        if not job.done.done():
+        if not job.is_over():
             while job.sent < len(job.messages):
                 one = job.messages[job.sent]
                 if batch.append(key=one.key, value=one.value, timestamp=None, headers=list(one.headers)) is None:

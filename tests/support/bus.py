@@ -1,0 +1,184 @@
+"""Both buses under one name, and what a test may do to a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition as KafkaPartition
+
+from libs.bus.kafka import KafkaBus
+from libs.bus.memory import MemoryBus
+from libs.bus.offsets import BUS_MIGRATIONS
+from libs.bus.outbox import say
+from libs.bus.ports import Assigned, Bus, Fetched, Subscriber
+from libs.bus.records import Record, TopicPartition
+from libs.schemas.events import TenantChanged
+from libs.schemas.topics import TopicSpec
+from libs.store.migrate import STORE_MIGRATIONS, migrate
+from libs.store.pool import Pool, open_pool, transaction
+from tests.support.conditions import eventually
+
+_numbers = itertools.count(1)
+
+
+def fresh_name(word: str) -> str:
+    """A name that no other test of this session has."""
+    return f"{word}-{os.getpid()}-{next(_numbers)}"
+
+
+def spec(name: str, *, partitions: int = 4, **more: object) -> TopicSpec:
+    """A topic of a test."""
+    return TopicSpec.model_validate(
+        {"name": name, "owner": "test", "purpose": "a test", "key": "any", "partitions": partitions, "retention_h": 168}
+        | more
+    )
+
+
+class Broker(Protocol):
+    """A bus, and the hand of its operator."""
+
+    @property
+    def bus(self) -> Bus: ...
+
+    async def delete_topic(self, topic: str) -> None: ...
+
+    async def drop_before(self, source: TopicPartition, offset: int) -> None: ...
+
+
+@dataclass
+class MemoryBroker:
+    """The broker in memory."""
+
+    bus: MemoryBus
+
+    async def delete_topic(self, topic: str) -> None:
+        self.bus.delete_topic(topic)
+
+    async def drop_before(self, source: TopicPartition, offset: int) -> None:
+        self.bus.drop_before(source, offset)
+
+
+@dataclass
+class KafkaBroker:
+    """The real broker."""
+
+    bus: KafkaBus
+    bootstrap: str
+
+    async def delete_topic(self, topic: str) -> None:
+        async with self._admin() as admin:
+            await admin.delete_topics([topic])
+
+        async def is_gone() -> bool:
+            return topic not in await self.bus.topic_ids([topic])
+
+        await eventually(is_gone, f"{topic} is deleted")
+
+    async def drop_before(self, source: TopicPartition, offset: int) -> None:
+        async with self._admin() as admin:
+            where = {KafkaPartition(source.topic, source.partition): RecordsToDelete(before_offset=offset)}
+            await admin.delete_records(where)
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await admin.close()
+
+
+@asynccontextmanager
+async def memory_broker() -> AsyncIterator[MemoryBroker]:
+    """A broker in memory."""
+    bus = MemoryBus(random=Random(7))  # noqa: S311 - ids, no secrets
+    await bus.start()
+    yield MemoryBroker(bus)
+    await bus.stop()
+
+
+@asynccontextmanager
+async def kafka_broker(bootstrap: str) -> AsyncIterator[KafkaBroker]:
+    """A connection to the real broker."""
+    bus = KafkaBus(bootstrap, client_id=fresh_name("test"))
+    await bus.start()
+    try:
+        yield KafkaBroker(bus, bootstrap)
+    finally:
+        await bus.stop()
+
+
+@dataclass(frozen=True)
+class Address:
+    """Settings that lead to a database."""
+
+    postgres_url: str
+    postgres_password_file: Path | None = None
+
+
+@asynccontextmanager
+async def bus_store(dsn: str, *, max_size: int = 8) -> AsyncIterator[Pool]:
+    """A database with the tables of the bus and the store, and one that keeps effects: `effect(id, n, trace)`."""
+    pool = await open_pool(Address(dsn), name="test", max_size=max_size)
+    try:
+        await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS])
+        await pool.execute("CREATE TABLE IF NOT EXISTS effect (id text NOT NULL, n bigint, trace text)")
+        yield pool
+    finally:
+        await asyncio.wait_for(pool.close(), 10)
+
+
+def tenant_changed(name: str) -> TenantChanged:
+    """An event that carries one word."""
+    return TenantChanged.model_validate(
+        {
+            "tenant_id": "tnt_" + "a" * 20,
+            "name": name,
+            "region": "local-1",
+            "plan_id": "starter",
+            "changed_at": datetime(2026, 11, 24, tzinfo=UTC),
+        }
+    )
+
+
+async def say_names(pool: Pool, *names: str, key: str) -> None:
+    """Say one event per name, each in a transaction of its own, all under one key."""
+    for name in names:
+        async with transaction(pool) as tx:
+            await say(tx, "tenant-changes", tenant_changed(name), key=key)
+
+
+async def effects(pool: Pool) -> list[str]:
+    """The ids of all effects, in the order in which they were made."""
+    return [row["id"] for row in await pool.fetch("SELECT id FROM effect ORDER BY ctid")]
+
+
+async def assignment(subscriber: Subscriber) -> frozenset[TopicPartition]:
+    """Poll until the next assignment, and return it."""
+    async with asyncio.timeout(30):
+        while not isinstance(got := await subscriber.poll(), Assigned):
+            pass
+    return got.partitions
+
+
+async def fetch(subscriber: Subscriber, count: int) -> tuple[list[Record], Fetched]:
+    """Poll until `count` records have come; return them and the last fetch."""
+    records: list[Record] = []
+    async with asyncio.timeout(30):
+        while True:
+            got = await subscriber.poll()
+            assert isinstance(got, Fetched)
+            records += got.records
+            if len(records) >= count:
+                return records, got
