@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.runtime import problem
-from libs.runtime.errors import Broken, MaestroError, Rejected, Unavailable
+from libs.runtime.errors import Broken, MaestroError, Rejected, TooLarge, Unavailable
 from libs.runtime.settings import ServiceSettings
 from libs.runtime.tracing import span
 
@@ -74,7 +74,7 @@ class Edge:
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
         with span(f"{scope['method']} {scope['path']}", parent=traceparent, server=True):
             try:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive, _in_our_words(scope, receive, send_with_id))
             except Exception as error:  # the one broad except: what nobody foresaw still gets an answer and a log line
                 if started:
                     raise
@@ -85,6 +85,27 @@ class Edge:
 def _request_id(given: bytes) -> str:
     text = given[:_MAX_REQUEST_ID_CHARS].decode("latin-1")
     return text if text and text.isprintable() else uuid.uuid4().hex
+
+
+def _in_our_words(scope: Scope, receive: Receive, send: Send) -> Send:
+    """Return a `send` that turns the plain 413 of a route's `max_body_size` into our problem document."""
+    is_replaced = False
+
+    async def send_problem(message: Message) -> None:
+        nonlocal is_replaced
+        if message["type"] == "http.response.start" and _is_plain_too_large(message):
+            is_replaced = True
+            refusal = answer(TooLarge("the body is larger than this route takes"), Request(scope))
+            await refusal(scope, receive, send)
+        elif not is_replaced:
+            await send(message)
+
+    return send_problem
+
+
+def _is_plain_too_large(message: Message) -> bool:
+    kind = dict(message["headers"]).get(b"content-type", b"").decode("latin-1")
+    return bool(message["status"] == TooLarge.status) and kind != problem.MEDIA_TYPE
 
 
 def create_app(name: str, lifespan: Lifespan, *, ready: Readiness) -> FastAPI:

@@ -186,8 +186,9 @@ async def list_tenants(
 ) -> Page[TenantShown]:
     """List the tenants that the key may see, oldest first: an operator all, others their own."""
     require_reading(caller)
+    after = _after(cursor)
     async with transaction(db) as tx:
-        rows = await store.tenants_after(tx, _after(cursor), limit + 1, caller.visible)
+        rows = await store.tenants_after(tx, after, limit + 1, caller.visible)
     items = [TenantShown.model_validate(row) for row in rows[:limit]]
     return Page(items=items, next_cursor=_next([(row.created_at, row.tenant_id) for row in items], len(rows) > limit))
 
@@ -196,8 +197,9 @@ async def list_tenants(
 async def get_tenant(tenant_id: AnyTenantId, caller: Caller, db: Db) -> TenantShown:
     """Return one tenant; another's is not found."""
     require_reading(caller)
+    visible_id = caller.reading(tenant_id)
     async with transaction(db) as tx:
-        return TenantShown.model_validate(await handlers.tenant_by_id(tx, caller.reading(tenant_id)))
+        return TenantShown.model_validate(await handlers.tenant_by_id(tx, visible_id))
 
 
 @router.post("/tenants/{tenant_id}/keys", status_code=201, response_model=KeyAnswer)
@@ -230,8 +232,9 @@ async def issue_edge_key(
 async def list_keys(caller: Caller, db: Db, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Page[KeyShown]:
     """List the keys that the key may see, revoked ones included, oldest first."""
     caller.require("keys:write")
+    after = _after(cursor)
     async with transaction(db) as tx:
-        rows = await store.keys_after(tx, _after(cursor), limit + 1, caller.visible)
+        rows = await store.keys_after(tx, after, limit + 1, caller.visible)
     items = [KeyShown.model_validate(row) for row in rows[:limit]]
     return Page(items=items, next_cursor=_next([(row.created_at, row.key_id) for row in items], len(rows) > limit))
 

@@ -51,7 +51,7 @@ def create(settings: IdentitySettings) -> FastAPI:
             await stack.enter_async_context(background(f"reader of {PLANS_TOPIC}", plan_table.run()))
             await stack.enter_async_context(fed(directory, bus))
             async with transaction(pool) as tx:
-                await registrar.adopt_operator_key(tx, operator_key_of(settings))
+                app.state.operator_key_id = await registrar.adopt_operator_key(tx, operator_key_of(settings))
             app.state.clock, app.state.directory = clock, directory
             app.state.registrar, app.state.pool = registrar, pool
             yield
@@ -60,6 +60,9 @@ def create(settings: IdentitySettings) -> FastAPI:
         directory.require_ready()
         if not plan_table.ready.is_set():
             raise Unavailable("the plans are still being read; try again")
+        operator_key_id: str | None = app.state.operator_key_id
+        if operator_key_id is not None and not directory.holds(operator_key_id):
+            raise Unavailable("the operator's key is still being published; try again")
 
     app = create_app("identity", lifespan, ready=ready)
     app.include_router(api.router)
