@@ -26,6 +26,7 @@ $(STAMP): requirements.lock
 	@chmod 755 $(BIN)/maestro
 	@rm -f $(VENV)/.installed-* && touch $@
 
+demo: export MAESTRO_TYPED_AT := $(shell date +%s.%N)
 demo: setup  ## Hello-Tenant: a real request becomes usage, a quota answer, a signed invoice and a proof
 	@$(BIN)/maestro demo
 

@@ -21,6 +21,7 @@ RETRY_EVERY_S = 0.5
 ASK_EVERY_S = 0.2
 TIMEOUT_S = 30.0
 PAGE = 100
+OTLP = "application/x-protobuf"
 INVOICE_FILES = ("invoice.json", "invoice.csv", "manifest.json", "manifest.json.sigstore.json")
 
 
@@ -86,7 +87,13 @@ class Maestro:
 
     def is_known(self, tenant: Tenant, gateway_key: str) -> bool | None:
         """Whether metering and quota know the tenant, its plan and the gateway's key; None while they do not."""
-        return None
+        check = {"limit": "qps", "tenant": tenant.tenant_id}
+        asked = self._try("POST", f"{self._stack.quota}/v1/check", gateway_key, json=check)
+        own = self._try("GET", f"{self._stack.metering}/v1/usage", tenant.key)
+        empty = self._try("POST", f"{self._stack.metering}/v1/traces", gateway_key, headers={"content-type": OTLP})
+        if asked is None or own is None or empty is None:
+            return None
+        return True if asked.json()["plan"]["id"] == tenant.plan_id else None
 
     def usage(self, tenant: Tenant) -> dict[str, int]:
         """Return what metering counted for the tenant, per metric in base units (calls, events, byte-microseconds)."""
@@ -107,6 +114,15 @@ class Maestro:
         own = {"idempotency-key": str(uuid.uuid4()), **(headers or {})}
         answer: dict[str, Any] = self._send("POST", url, self._stack.operator_key, json=body, headers=own).json()
         return answer
+
+    def _try(self, method: str, url: str, key: str, **request: Any) -> httpx.Response | None:  # noqa: ANN401
+        """Make a call once; return a good answer, None for any other."""
+        headers = {**request.pop("headers", {}), "authorization": f"Bearer {key}"}
+        try:
+            response = self._http.request(method, url, headers=headers, **request)
+        except httpx.TransportError:
+            return None
+        return response if response.is_success else None
 
     def _send(self, method: str, url: str, key: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
         """Make a call; make it again while the service is away. Raises Refused."""
