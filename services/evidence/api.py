@@ -166,7 +166,8 @@ async def verify(asked: VerifyRequest, caller: Caller, reads: Reads) -> VerdictV
     manifest = from_base64(asked.manifest)
     if manifest is None:
         raise Malformed("manifest: not base64")
-    verdict = await reads.verdict(manifest, asked.bundle.encode())
+    # Half a surrogate pair can stand in JSON and not in UTF-8: the strict reader is given it as it is, and refuses it.
+    verdict = await reads.verdict(manifest, asked.bundle.encode("utf-8", "surrogatepass"))
     if verdict.manifest is None or verdict.signer is None:
         return VerdictView(verified=False, error=verdict.code, detail=verdict.why)
     return VerdictView(

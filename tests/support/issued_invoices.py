@@ -4,6 +4,8 @@ import base64
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from libs.bus.envelope import EventMeta, Received
+from libs.bus.records import Record
 from libs.schemas.events import InvoiceFile, InvoiceIssued
 from libs.schemas.values import TenantId
 from libs.signing.digests import sha256_hex
@@ -32,3 +34,9 @@ def issued_invoice(number: str = "MST-000001", *, tenant_id: TenantId = TENANT) 
         manifest_sha=sha256_hex(manifest),
         issued_at=datetime(2026, 11, 1, tzinfo=UTC),
     )
+
+
+def received(invoice: InvoiceIssued) -> Received[InvoiceIssued]:
+    """The invoice as a handler gets it."""
+    meta = EventMeta("id", "source", InvoiceIssued.TYPE, None, invoice.issued_at, None, None, None)
+    return Received(invoice, meta, Record("invoices", 0, 0, None, None, (), 0))

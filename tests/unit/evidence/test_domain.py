@@ -65,7 +65,7 @@ def test_a_manifest_that_was_changed_on_the_way_is_refused() -> None:
         manifest_of(invoice.model_copy(update={"manifest": base64.b64encode(changed).decode()}))
 
 
-@pytest.mark.parametrize("text", ["***", "AAA", "é"])
+@pytest.mark.parametrize("text", ["***", "A", "é"])
 def test_a_manifest_that_is_not_base64_is_refused(text: str) -> None:
     with pytest.raises(ManifestRefused, match="not base64"):
         manifest_of(issued_invoice().model_copy(update={"manifest": text}))
