@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,10 +77,10 @@ class Phases:
     async def storm(self, tenant: TenantLoad) -> Refusal | None:
         """Call as fast as possible until every worker is refused, then come back when told; None if never refused."""
         self.progress(f"{tenant.name} over its quota", 0, 1)
-        share = math.ceil(tenant.storm_calls / STORM_WORKERS)
+        budget = iter(range(tenant.storm_calls))
         refused = [
             one
-            for one in await asyncio.gather(*(self._until_refused(tenant, share) for _ in range(STORM_WORKERS)))
+            for one in await asyncio.gather(*(self._until_refused(tenant, budget) for _ in range(STORM_WORKERS)))
             if one is not None
         ]
         await self._batches_at_once(tenant)
@@ -131,8 +131,9 @@ class Phases:
                 body = {"resource": resource, "bytes": sample.stored_bytes, "time": sample.time}
                 await self.caller.store(tenant, body, units)
 
-    async def _until_refused(self, tenant: TenantLoad, calls: int) -> tuple[float, httpx.Response] | None:
-        for _ in range(calls):
+    async def _until_refused(self, tenant: TenantLoad, budget: Iterator[int]) -> tuple[float, httpx.Response] | None:
+        """Call while the budget, which all workers share, lasts; return the first refusal and when it came."""
+        for _ in budget:
             response = await self.caller.graphql(tenant, self._next())
             if response is not None and response.status_code == httpx.codes.TOO_MANY_REQUESTS:
                 return time.monotonic(), response
