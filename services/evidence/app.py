@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Final
 
 from fastapi import FastAPI
 
@@ -25,9 +23,8 @@ from services.evidence.api import router
 from services.evidence.consumer import SERVICE, invoice_consumer
 from services.evidence.handlers import Reading, Signer, adopt_key
 from services.evidence.settings import EvidenceSettings
+from services.evidence.store import MIGRATIONS
 from services.evidence.store.objects import ObjectStore
-
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 def create(settings: EvidenceSettings) -> FastAPI:

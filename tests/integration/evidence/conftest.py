@@ -12,8 +12,8 @@ from libs.bus.offsets import BUS_MIGRATIONS
 from libs.signing.keys import SigningKey
 from libs.store.migrate import STORE_MIGRATIONS, migrate
 from libs.store.pool import Pool, open_pool
-from services.evidence.app import MIGRATIONS
 from services.evidence.settings import EvidenceSettings
+from services.evidence.store import MIGRATIONS
 from services.evidence.store.objects import ObjectStore
 from tests.support.signed_folders import CHECKOUT
 
