@@ -9,7 +9,7 @@ from typing import Final
 
 from libs.schemas.values import from_microseconds
 
-# How long honest usage may be under way before it is durable: the export interval of a stock SDK; clocks differ by less.
+# How long honest usage may be under way before it is durable: a stock SDK's export interval; clocks differ by less.
 SKEW: Final = timedelta(seconds=5)
 
 

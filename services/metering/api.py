@@ -1,0 +1,322 @@
+"""The HTTP API of metering: two ways in (OTLP, CloudEvents), two questions (totals, what became of an event)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Final, Literal
+from urllib.parse import unquote
+
+from fastapi import APIRouter, Depends, Query, Request, Response, Security
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, Field
+
+from libs.access.principal import Principal
+from libs.access.request import Caller
+from libs.runtime.errors import NotFound
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, decode_cursor, encode_cursor
+from libs.schemas import cloudevents
+from libs.schemas.events import Metric
+from libs.schemas.values import Instant, Quantity, aware, from_microseconds, rfc3339
+from libs.schemas.zones import TZDATA_VERSION
+from services.metering.domain.bodies import MAX_BODY_BYTES, inflate, json_of
+from services.metering.domain.calendar import WindowSize
+from services.metering.domain.events import window_of_us
+from services.metering.domain.exports import export_answer
+from services.metering.domain.intake import Intake, Taken, Verdict
+from services.metering.domain.meters import Meters
+from services.metering.domain.spans import from_protobuf
+from services.metering.domain.spans_json import from_json
+from services.metering.errors import BadBody, BodyTooLarge, UnsupportedMedia
+from services.metering.handlers.edge import Gate, UsageEdge
+from services.metering.handlers.queries import Queries, Question, Total
+from services.metering.store.ids import History
+
+JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
+EVENTS_PATH: Final = "/v1/events/"
+
+router = APIRouter(dependencies=[Security(HTTPBearer(auto_error=False, scheme_name="API key"))])
+
+
+class UsageAsked(BaseModel):
+    """The query of totals: whole windows that touch [from, to), times in RFC 3339 with an offset."""
+
+    metric: Metric
+    start: Instant = Field(alias="from")
+    end: Instant = Field(alias="to")
+    window: WindowSize = "day"
+    tz: str = "UTC"
+    tenant: str | None = None
+    cursor: str | None = None
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
+
+
+class TotalShown(BaseModel):
+    """One window: [start, end), and its exact total in the unit of the answer."""
+
+    start: Instant
+    end: Instant
+    value: Quantity
+    is_complete: bool
+
+
+class UsageShown(BaseModel):
+    """Totals of one metric. `unit` is "1", or "By.us" (byte-microseconds) for a gauge.
+
+    All usage up to `watermark_at` is counted; null while that is not known.
+    """
+
+    tenant_id: str
+    metric: Metric
+    unit: Literal["1", "By.us"]
+    window: WindowSize
+    tz: str
+    tzdata_version: str
+    watermark_at: Instant | None
+    items: list[TotalShown]
+    next_cursor: str | None
+
+
+class OtherBodyShown(BaseModel):
+    """What came under the same id with another body or time. It is not counted."""
+
+    type: str
+    time: Instant
+    count: int
+
+
+class FailureShown(BaseModel):
+    """A meter that looks at such events and could not take this one."""
+
+    metric: str
+    reason: str
+    detail: str
+
+
+class AdjustmentShown(BaseModel):
+    """The event came after this period was closed."""
+
+    metric: str
+    period: str
+
+
+class EventShown(BaseModel):
+    """What became of an event. `unknown`: not counted yet, or longer ago than ids are kept."""
+
+    source: str
+    id: str
+    status: Literal["counted", "adjustment", "unknown"]
+    time: Instant | None
+    window_start: Instant | None
+    duplicate_count: int
+    conflicts: list[OtherBodyShown]
+    failures: list[FailureShown]
+    adjustments: list[AdjustmentShown]
+
+
+async def edge_of(request: Request) -> UsageEdge:
+    """Return the edge that the wiring put there."""
+    edge: UsageEdge = request.app.state.edge
+    return edge
+
+
+async def gate_of(request: Request) -> Gate:
+    """Return the gate that the wiring put there."""
+    gate: Gate = request.app.state.gate
+    return gate
+
+
+async def queries_of(request: Request) -> Queries:
+    """Return what answers questions, which the wiring put there."""
+    queries: Queries = request.app.state.queries
+    return queries
+
+
+async def meters_of(request: Request) -> Meters:
+    """Return the meters in force."""
+    meters: Meters = request.app.state.meters
+    return meters
+
+
+Edge = Annotated[UsageEdge, Depends(edge_of)]
+Bounded = Annotated[Gate, Depends(gate_of)]
+Asking = Annotated[Queries, Depends(queries_of)]
+InForce = Annotated[Meters, Depends(meters_of)]
+
+
+@router.post("/v1/traces", response_class=Response)
+async def export_traces(request: Request, caller: Caller, edge: Edge, gate: Bounded) -> Response:
+    """Take an OTLP export of spans, protobuf or JSON; answer in the same encoding, once usage is durable."""
+    caller.require("usage:write")
+    media = _media_of(request)
+    if media not in {JSON, PROTOBUF}:
+        raise UnsupportedMedia(f"content-type {media[:64]!r}: send {PROTOBUF} or {JSON}")
+    decode = from_json if media == JSON else from_protobuf
+    async with _body_of(request, gate) as body:
+        taken = edge.intake(caller.tenant).spans(decode(body))
+        await edge.keep(taken)
+    return Response(export_answer(taken, as_json=media == JSON), media_type=media)
+
+
+@router.post("/api/v1/events", response_class=Response, status_code=204)
+async def ingest_events(request: Request, caller: Caller, edge: Edge, gate: Bounded) -> Response:
+    """Take CloudEvents (structured, batch or binary): 204 where all are taken, else 207 with a verdict for each."""
+    caller.require("usage:write")
+    read = _reader_of(request)
+    async with _body_of(request, gate) as body:
+        taken = read(edge.intake(caller.tenant), body)
+        await edge.keep(taken)
+    if not taken.rejected:
+        return Response(status_code=204)
+    return JSONResponse({"results": [_verdict(one) for one in taken.verdicts]}, status_code=207)
+
+
+@router.get("/v1/usage")
+async def get_usage(
+    asked: Annotated[UsageAsked, Query()], caller: Caller, queries: Asking, meters: InForce
+) -> UsageShown:
+    """Return totals by window, in order."""
+    caller.require("usage:read")
+    tenant_id = _readable(caller, asked.tenant)
+    question = Question(tenant_id, asked.metric, asked.window, asked.tz, _first(asked), asked.end)
+    found = await queries.totals(question, asked.limit)
+    return UsageShown(
+        tenant_id=tenant_id,
+        metric=asked.metric,
+        unit="By.us" if asked.metric in meters.gauges() else "1",
+        window=asked.window,
+        tz=asked.tz,
+        tzdata_version=TZDATA_VERSION,
+        watermark_at=found.watermark_at,
+        items=[_total(one) for one in found.items],
+        next_cursor=None if found.next_start is None else encode_cursor([rfc3339(found.next_start)]),
+    )
+
+
+@router.get("/v1/events/{source_and_id:path}")
+async def explain_event(
+    source_and_id: str, request: Request, caller: Caller, queries: Asking, tenant: str | None = None
+) -> EventShown:
+    """Say what became of the event `<source>/<id>`. Percent-encode both, slashes included."""
+    caller.require("usage:read")
+    tenant_id = _readable(caller, tenant)
+    source, event_id = _event_named(request)
+    if not source or not event_id:
+        raise NotFound(f"{source_and_id[:64]!r} is not <source>/<id> of an event")
+    return _event(source, event_id, await queries.event(tenant_id, source, event_id))
+
+
+def _reader_of(request: Request) -> Callable[[Intake, bytes], Taken]:
+    """Return what reads the body in the mode that the headers say; raise UnsupportedMedia for another."""
+    media = _media_of(request)
+    if "ce-specversion" in request.headers:
+        headers = [(name, unquote(value)) for name, value in request.headers.items()]
+        return lambda intake, body: intake.binary(headers, _content(media, body))
+    if media == cloudevents.STRUCTURED:
+        return lambda intake, body: intake.cloudevents([json_of(body)])
+    if media in {cloudevents.BATCH, JSON}:
+        return lambda intake, body: intake.cloudevents(_listed(json_of(body), media))
+    raise UnsupportedMedia(f"content-type {media[:64]!r}: send {cloudevents.STRUCTURED}, {cloudevents.BATCH} or {JSON}")
+
+
+def _listed(document: object, media: str) -> list[object]:
+    if isinstance(document, list):
+        return document
+    if media == JSON and isinstance(document, dict):
+        return [document]
+    raise BadBody("a batch is a JSON array of events")
+
+
+def _content(media: str, body: bytes) -> object:
+    if not body:
+        return None
+    if media != JSON and not media.endswith("+json"):
+        raise UnsupportedMedia(f"content-type {media[:64]!r}: the data of an event in binary mode is JSON")
+    return json_of(body)
+
+
+def _media_of(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@asynccontextmanager
+async def _body_of(request: Request, gate: Gate) -> AsyncIterator[bytes]:
+    """Hold the inflated body within all bounds while the block runs."""
+    declared = request.headers.get("content-length", "")
+    expected = min(int(declared), MAX_BODY_BYTES) if declared.isdecimal() else MAX_BODY_BYTES
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    with gate.enter(), gate.carry(expected):
+        received = await _receive(request)
+        if not encoding:
+            yield received
+            return
+        plain = inflate(received, encoding)
+        with gate.carry(len(plain)):
+            yield plain
+
+
+async def _receive(request: Request) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise BodyTooLarge(f"a body has at most {MAX_BODY_BYTES} bytes; send several")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _verdict(one: Verdict) -> dict[str, object]:
+    verdict: dict[str, object] = {"index": one.index, "source": one.source, "id": one.id}
+    if one.reason is None:
+        return verdict | {"verdict": "accepted"}
+    return verdict | {"verdict": "rejected", "reason": one.reason, "detail": one.detail}
+
+
+def _readable(caller: Principal, named: str | None) -> str:
+    tenant_id = caller.tenant(None) if named is None else caller.reading(named)
+    if not caller.is_known(tenant_id):
+        raise NotFound("there is no such thing, or it is not yours")
+    return tenant_id
+
+
+def _first(asked: UsageAsked) -> datetime:
+    """Return where the page begins: at the cursor, else at the start that was asked for."""
+    place = decode_cursor(asked.cursor, parts=1)
+    try:
+        return asked.start if place is None else aware(datetime.fromisoformat(place[0]))
+    except ValueError as error:
+        raise MalformedCursor("pass the `next_cursor` of the same list, unchanged") from error
+
+
+def _total(one: Total) -> TotalShown:
+    return TotalShown(start=one.bucket.start, end=one.bucket.end, value=one.value, is_complete=one.is_complete)
+
+
+def _event_named(request: Request) -> tuple[str, str]:
+    # The path as it was sent: decoding it first would make slashes inside a source look like separators.
+    raw: bytes = request.scope.get("raw_path") or request.url.path.encode("ascii")
+    source, _, event_id = raw.decode("ascii").partition("?")[0].removeprefix(EVENTS_PATH).rpartition("/")
+    return unquote(source), unquote(event_id)
+
+
+def _event(source: str, event_id: str, history: History) -> EventShown:
+    standing = history.time_us
+    status: Literal["counted", "adjustment", "unknown"] = "adjustment" if history.adjusted_in else "counted"
+    return EventShown(
+        source=source,
+        id=event_id,
+        status="unknown" if standing is None else status,
+        time=None if standing is None else from_microseconds(standing),
+        window_start=None if standing is None else from_microseconds(window_of_us(standing)),
+        duplicate_count=history.copies,
+        conflicts=[
+            OtherBodyShown(type=one.type, time=from_microseconds(one.time_us), count=one.copies)
+            for one in history.conflicts
+        ],
+        failures=[FailureShown(metric=one.metric, reason=one.reason, detail=one.detail) for one in history.failures],
+        adjustments=[AdjustmentShown(metric=metric, period=period) for metric, period in history.adjusted_in],
+    )

@@ -1,0 +1,81 @@
+"""The wiring of metering, in the order in which things start; they close backwards, also after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from libs.access.directory import Directory
+from libs.access.feed import fed
+from libs.bus.kafka import KafkaBus
+from libs.bus.offsets import BUS_MIGRATIONS
+from libs.bus.relay import Relay
+from libs.bus.topics import topics_of
+from libs.runtime.background import background
+from libs.runtime.clock import SystemClock
+from libs.runtime.errors import Unavailable
+from libs.runtime.web import create_app
+from libs.store.migrate import STORE_MIGRATIONS, migrate
+from libs.store.pool import Pool, open_pool, transaction
+from services.metering import api
+from services.metering.consumer import Closer, Forgetter, Teller, close_consumer, shard_consumer
+from services.metering.domain.identity import Fingerprints
+from services.metering.handlers.batches import ShardOwner
+from services.metering.handlers.closing import Closing
+from services.metering.handlers.edge import Gate, UsageEdge
+from services.metering.handlers.publishing import Publishing
+from services.metering.handlers.queries import Queries
+from services.metering.handlers.reading import Reading
+from services.metering.settings import MeteringSettings, meters_in_force
+from services.metering.store import MIGRATIONS, ids
+
+
+def create(settings: MeteringSettings) -> FastAPI:
+    """Return the application of metering; nothing is opened before its lifespan begins."""
+    clock, directory, instance = SystemClock(), Directory(settings.env), settings.instance
+    bus = KafkaBus(settings.kafka_bootstrap, client_id=f"metering.{instance}")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        meters = meters_in_force(settings)
+        async with AsyncExitStack() as stack:
+            pool = await open_pool(settings, name="metering")
+            stack.push_async_callback(pool.close)
+            await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
+            await bus.start()
+            stack.push_async_callback(bus.stop)
+            await bus.ensure_topics(topics_of("metering"))
+            fingerprints = await _fingerprints(pool)
+            reading, publishing = Reading(bus, pool, clock), Publishing(bus, pool, clock, settings.region)
+            shards = shard_consumer(bus, pool, instance, ShardOwner(meters))
+            for name, work in (
+                ("relay", Relay(pool, bus, service="metering", instance=instance).run()),
+                ("consumer of usage-shards", shards.run()),
+                ("consumer of close-requests", close_consumer(bus, pool, instance).run()),
+                ("closer", Closer(reading, pool, Closing(meters, clock)).run()),
+                ("teller", Teller(reading, pool, meters, publishing).run()),
+                ("forgetter", Forgetter(reading, pool).run()),
+            ):
+                await stack.enter_async_context(background(name, work))
+            await stack.enter_async_context(fed(directory, bus))
+            app.state.clock, app.state.directory, app.state.gate = clock, directory, Gate()
+            app.state.edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
+            app.state.queries, app.state.meters = Queries(pool, reading, fingerprints), meters
+            app.state.shards = shards
+            yield
+
+    async def ready() -> None:
+        directory.require_ready()
+        if app.state.shards.progress.watermark() is None:
+            raise Unavailable("the shards are not assigned yet; try again")
+
+    app = create_app("metering", lifespan, ready=ready)
+    app.include_router(api.router)
+    return app
+
+
+async def _fingerprints(pool: Pool) -> Fingerprints:
+    async with transaction(pool) as tx:
+        return Fingerprints(await ids.fingerprint_secret(tx))

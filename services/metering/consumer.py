@@ -1,0 +1,170 @@
+"""What drives metering: two subscriptions, and three loops beside them: closing, telling windows, forgetting."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import SystemRandom
+from typing import Final
+
+from libs.bus.backoff import Backoff
+from libs.bus.consumer import BatchConsumer, EventConsumer
+from libs.bus.ports import Bus
+from libs.bus.routes import Routes
+from libs.bus.subscription import Subscription
+from libs.runtime.errors import Rejected, Unavailable
+from libs.runtime.tracing import span
+from libs.schemas.events import CloseRequested
+from libs.schemas.values import microseconds
+from libs.store.pool import Pool, transaction
+from services.metering.domain.closing import has_counted
+from services.metering.domain.intake import DEDUP_HORIZON
+from services.metering.domain.meters import Meter, Meters
+from services.metering.handlers.batches import ShardOwner
+from services.metering.handlers.closing import Closing, on_close_requested
+from services.metering.handlers.integrating import integrate_due
+from services.metering.handlers.publishing import MAX_WINDOWS, Publishing
+from services.metering.handlers.reading import SHARDS_TOPIC, Reading
+from services.metering.store import closes, ids
+from services.metering.store.closes import OpenRequest
+
+SERVICE: Final = "metering"
+CLOSES_TOPIC: Final = "close-requests"
+
+MAX_RECORDS: Final = 2_000  # of one batch; the bytes of a fetch (libs/bus) bound it where records hold many events
+CLOSE_PAUSE_S: Final = 0.2  # how long a close that can be done may lie; one index look-up each time
+MAX_CLOSES: Final = 200  # tried on one look; a month's end has thousands, oldest first
+TELL_PAUSE_S: Final = (
+    1.0  # windows are told at most so often: a total that changes a thousand times a second is told once
+)
+FORGET_PAUSE_S: Final = 60.0
+MAX_FORGOTTEN: Final = 20_000  # of one transaction; a minute of a loop without pauses forgets millions
+
+_log = logging.getLogger(__name__)
+
+
+def shard_consumer(bus: Bus, pool: Pool, instance: str, owner: ShardOwner) -> BatchConsumer:
+    """Return the consumer of usage-shards."""
+    subscription = Subscription(SERVICE, "shards", (SHARDS_TOPIC,), instance, max_records=MAX_RECORDS)
+    return BatchConsumer(bus, pool, subscription, owner.take)
+
+
+def close_consumer(bus: Bus, pool: Pool, instance: str) -> EventConsumer:
+    """Return the consumer of close-requests."""
+    routes = Routes()
+    routes.on(CloseRequested, on_close_requested)
+    return EventConsumer(bus, pool, Subscription(SERVICE, "closes", (CLOSES_TOPIC,), instance), routes)
+
+
+async def repeat(name: str, turn: Callable[[], Awaitable[bool]], pause_s: float) -> None:
+    """Take turns until cancelled, without a pause while a turn says that there is more. Outages are waited out."""
+    backoff = Backoff(SystemRandom())
+    while True:
+        try:
+            has_more = await turn()
+            backoff.reset()
+        except Unavailable as error:
+            _log.warning("%s waits: %s", name, error)
+            await asyncio.sleep(backoff.next_s())
+            continue
+        if not has_more:
+            await asyncio.sleep(pause_s)
+
+
+@dataclass(slots=True)
+class Closer:
+    """Closes periods once all that was acknowledged before their request was seen is counted."""
+
+    reading: Reading
+    pool: Pool
+    closing: Closing
+    _ends: dict[str, Mapping[int, int]] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Close until cancelled."""
+        await repeat("closing", self.turn, CLOSE_PAUSE_S)
+
+    async def turn(self) -> bool:
+        """Close what can be closed now; return whether more of it may wait."""
+        async with transaction(self.pool) as tx:
+            waiting = await closes.open_requests(tx, MAX_CLOSES)
+        self._ends = {close_id: ends for one in waiting if (ends := self._ends.get(close_id := one.request.close_id))}
+        if not waiting:
+            return False
+        if any(one.request.close_id not in self._ends for one in waiting):
+            # Asked after the requests were seen: what was acknowledged before them lies before these ends.
+            ends = await self.reading.ends()
+            self._ends |= {one.request.close_id: ends for one in waiting if one.request.close_id not in self._ends}
+        progress = await self.reading.progress()
+        reached = {partition: one.reached for partition, one in progress.items()}
+        ready = [one for one in waiting if has_counted(reached, self._ends[one.request.close_id])]
+        done = [await self._close(one) for one in ready]
+        return any(done)
+
+    async def _close(self, one: OpenRequest) -> bool:
+        request = one.request
+        try:
+            with span("close period", parent=one.traceparent):
+                async with transaction(self.pool) as tx:
+                    closed = await self.closing.close(tx, request)
+        except Rejected as refused:
+            # This period cannot be said as it is; others can. It stays open, is tried again, and is seen in the log.
+            _log.error("close %s cannot be done: %s", request.close_id, refused)
+            return False
+        if closed is not None:
+            _log.info("closed %s of %s", closed.period, closed.tenant_id, extra={"close_id": request.close_id})
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Integrates gauges up to the watermark and tells windows that changed, at most once a second."""
+
+    reading: Reading
+    pool: Pool
+    meters: Meters
+    publishing: Publishing
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        await repeat("telling windows", self.turn, TELL_PAUSE_S)
+
+    async def turn(self) -> bool:
+        """Tell all that changed until now. Returns False: there is never more before the pause is over."""
+        watermark_at = await self.reading.watermark()
+        if watermark_at is not None:
+            for meter in self.meters.gauges().values():
+                await self._integrate(meter, watermark_at)
+        while await self.publishing.turn(watermark_at) == MAX_WINDOWS:
+            pass
+        return False
+
+    async def _integrate(self, meter: Meter, watermark_at: datetime) -> None:
+        after: str | None = ""
+        while after is not None:
+            async with transaction(self.pool) as tx:
+                after = await integrate_due(tx, meter, watermark_at, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetter:
+    """Forgets the ids of events that no copy of can come any more: the dedup horizon behind the watermark."""
+
+    reading: Reading
+    pool: Pool
+
+    async def run(self) -> None:
+        """Forget until cancelled."""
+        await repeat("forgetting old ids", self.turn, FORGET_PAUSE_S)
+
+    async def turn(self) -> bool:
+        """Forget one lot; return whether there may be more."""
+        watermark_at = await self.reading.watermark()
+        if watermark_at is None:
+            return False
+        async with transaction(self.pool) as tx:
+            forgotten = await ids.forget_before(tx, microseconds(watermark_at - DEDUP_HORIZON), MAX_FORGOTTEN)
+        return forgotten == MAX_FORGOTTEN

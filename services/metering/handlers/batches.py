@@ -1,0 +1,57 @@
+"""The shard owner's batch: what is new counts, what came again does not, in the transaction that moves the offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from libs.bus.records import Record
+from libs.bus.subscription import PoisonRecord
+from libs.runtime.errors import Rejected
+from libs.store.pool import Tx
+from services.metering import metrics
+from services.metering.domain.events import UsageEvent
+from services.metering.domain.folding import Folded, fold
+from services.metering.domain.meters import Meters
+from services.metering.domain.records import decode
+from services.metering.domain.settling import candidates_of, settle
+from services.metering.store import gauges, ids, windows
+from services.metering.store.fence import closed_periods, share_fence
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOwner:
+    """Decides over the shards of the partitions that this process owns. Keeps nothing in memory between batches."""
+
+    meters: Meters
+
+    async def take(self, tx: Tx, records: Sequence[Record]) -> None:
+        """Count a batch; raise PoisonRecord for a record that no edge of ours wrote."""
+        candidates = candidates_of(_events(records))
+        await share_fence(tx)
+        settled = settle(candidates, await ids.claim(tx, candidates.firsts))
+        folded = await self._fold(tx, settled.fresh)
+        await ids.note_again(tx, settled)
+        await windows.add(tx, folded.sums)
+        await windows.adjust(tx, folded.adjustments)
+        await gauges.add_samples(tx, folded.samples)
+        await ids.note_failures(tx, folded.failures)
+        metrics.BATCH_EVENTS.add(len(settled.fresh), {"outcome": "counted"})
+        metrics.BATCH_EVENTS.add(settled.copies.total(), {"outcome": "duplicate"})
+        metrics.BATCH_EVENTS.add(len(settled.conflicts), {"outcome": "conflict"})
+        metrics.ADJUSTMENTS.add(len(folded.adjustments))
+
+    async def _fold(self, tx: Tx, fresh: Sequence[UsageEvent]) -> Folded:
+        if not fresh:
+            return Folded()
+        since_us = min(event.time_us for event in fresh)
+        closed = await closed_periods(tx, {event.tenant_id for event in fresh}, since_us)
+        return fold(fresh, self.meters, closed)
+
+
+def _events(records: Iterable[Record]) -> Iterable[UsageEvent]:
+    for record in records:
+        try:
+            yield from decode(record.value)
+        except Rejected as refused:
+            raise PoisonRecord(record, f"{refused.code}: {refused.detail}") from refused

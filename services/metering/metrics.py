@@ -1,0 +1,26 @@
+"""Every instrument of metering, declared once. Names and units follow the OpenTelemetry semantic conventions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from opentelemetry.metrics import get_meter
+
+_METER: Final = get_meter("maestro.metering")
+
+EDGE_EVENTS: Final = _METER.create_counter(
+    "maestro.metering.edge.events",
+    unit="{event}",
+    description="events that came to an edge, by `verdict`: accepted, unmetered (spans that are not usage), a reason",
+)
+BATCH_EVENTS: Final = _METER.create_counter(
+    "maestro.metering.batch.events",
+    unit="{event}",
+    description="events that shard owners decided over, by `outcome`: counted, duplicate, conflict",
+)
+ADJUSTMENTS: Final = _METER.create_counter(
+    "maestro.metering.adjustments", unit="{event}", description="amounts that came for a period after its close"
+)
+WINDOWS_PUBLISHED: Final = _METER.create_counter(
+    "maestro.metering.windows.published", unit="{window}", description="totals told on usage-windows"
+)
