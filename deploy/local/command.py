@@ -134,12 +134,15 @@ def _mount_all() -> None:
 _mount_all()
 
 
-def main() -> None:
-    """Run the command; a problem that people can act on is shown as one, without a traceback."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command with `arguments`, else those of the process, and exit.
+
+    A problem that people can act on is shown as one, with what to try, and without a traceback.
+    """
     from deploy.local.errors import StackError  # noqa: PLC0415 - as every verb does
 
     try:
-        app(prog_name="maestro")
+        app(args=arguments, prog_name="maestro")
     except StackError as problem:
         sys.stderr.write(f"{problem.message}\n" + (f"try: {problem.fix}\n" if problem.fix else ""))
         sys.exit(1)

@@ -17,37 +17,44 @@ from deploy.local.supervisor import end_orphans, only_one
 
 Watch = Callable[[StackStatus], None]
 
+SUPERVISOR_PROGRAM = "deploy.local.supervise"
 LOOK_S = 0.1  # how often the record is read while something is awaited
 RETRY_HEARD_WITHIN_S = 2.0  # a supervisor hears its signal at once
 UP_WITHIN_S = 600.0  # a slow network may need minutes for the jars; each part has its own bound once it is started
 DOWN_WITHIN_S = 90.0  # the longest graces one after the other: a service, the broker, the database
 
 
-def bring_up(places: Places, environ: Mapping[str, str], watch: Watch) -> StackStatus:
+def bring_up(
+    places: Places, environ: Mapping[str, str], watch: Watch, program: str = SUPERVISOR_PROGRAM
+) -> StackStatus:
     """Start what does not run, and return when every part answers.
 
     Args:
         places: folders of the stack.
         environ: the settings that the supervisor and the services get.
         watch: called with every new record meanwhile.
+        program: the module that supervises.
+
+    Returns:
+        The last record: every part is ready, or some were given up.
 
     Raises:
-        PartFailed: a part was given up, or the supervisor itself could not run.
+        PartFailed: the supervisor itself could not run, or nothing was decided in time.
     """
     running = live_status(places)
     supervisor = None
     if running is None:
-        supervisor = start_supervisor(places, environ)
+        supervisor = start_supervisor(places, environ, program)
     elif running.failed():
         _retry(running, places)
     return _await_ready(places, watch, supervisor)
 
 
-def start_supervisor(places: Places, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def start_supervisor(places: Places, environ: Mapping[str, str], program: str) -> subprocess.Popen[bytes]:
     """Start the background supervisor in a session of its own."""
     with places.log_of("supervisor").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "deploy.local.supervise", str(places.home)],
+            [sys.executable, "-m", program, str(places.home)],
             cwd=CHECKOUT,
             env=dict(environ),
             stdin=subprocess.DEVNULL,

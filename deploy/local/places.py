@@ -113,6 +113,8 @@ def lay_places(state: Path, account: Account | None) -> Places:
     Raises:
         NotOurs: the state folder, or the short folder behind it, belongs to somebody else or cannot serve.
     """
+    if state.exists() and not state.is_dir():
+        raise NotOurs(f"{state} is not a folder", fix=f"remove it, or set {STATE_SETTING} to another folder")
     if state.is_dir():
         places = Places(state.resolve())
         _check_usable(state, places.home, account)

@@ -60,21 +60,20 @@ class Ports:
         """The remembered port of `name`; chosen now if there is none."""
         with self._lock:
             known = self.known()
-            return known[name] if name in known else self._choose(name, None)
+            return known[name] if name in known else self._choose(name, 0)
 
-    def free_port(self, name: str, wanted: int | None = None) -> int:
+    def free_port(self, name: str, wanted: int = 0) -> int:
         """The port of `name` for a server that is about to start.
 
-        It is the remembered one while that is free, else `wanted` if that is free, else any.
+        It is the remembered one while that is free, else `wanted` if that is not 0 and free, else any.
         """
         with self._lock:
             known = self.known()
             return known[name] if name in known and is_free(known[name]) else self._choose(name, wanted)
 
-    def _choose(self, name: str, wanted: int | None) -> int:
+    def _choose(self, name: str, wanted: int) -> int:
         others = {key: port for key, port in self.known().items() if key != name}
         taken = set(others.values())
-        fits = wanted is not None and wanted not in taken and is_free(wanted)
-        port = wanted if wanted is not None and fits else _pick(taken)
+        port = wanted if wanted and wanted not in taken and is_free(wanted) else _pick(taken)
         write_private(self._path, json.dumps(others | {name: port}, indent=1, sort_keys=True) + "\n")
         return port

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.local.accounts import unprivileged_account
-from deploy.local.checks import Finding, Verdict, check_all, check_first
 from deploy.local.control import bring_up, take_down
 from deploy.local.errors import Missing
 from deploy.local.logs import tail
@@ -25,7 +23,7 @@ from deploy.local.status import PartStatus, Phase, StackStatus, live_status
 
 OK, FAILED, NOT_RUNNING = 0, 1, 3  # 3 is what init scripts answer for a service that does not run
 FOLLOW_EVERY_S = 0.2
-VERDICT_COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.MISSING: "red"}
+VERDICT_COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
 def up() -> int:
@@ -37,7 +35,7 @@ def up() -> int:
         console.print("the stack is up already; nothing was started", highlight=False)
         show_table(console, running)
         return OK
-    _refuse_if_missing(check_first(os.environ))
+    _refuse_if_missing()
     places = lay_places(state, unprivileged_account(os.environ))
     try:
         with Progress(console) as progress:
@@ -55,9 +53,11 @@ def up() -> int:
     return OK
 
 
-def _refuse_if_missing(findings: Sequence[Finding]) -> None:
+def _refuse_if_missing() -> None:
     """Raise the first of the missing prerequisites (all are shown by `maestro doctor`)."""
-    for finding in findings:
+    from deploy.local.checks import Verdict, check_first  # noqa: PLC0415 - see `doctor`
+
+    for finding in check_first(os.environ):
         if finding.verdict is Verdict.MISSING:
             raise Missing(f"{finding.subject}: {finding.found}", fix=finding.fix)
 
@@ -151,6 +151,9 @@ def _print_line(path: Path, line: str, *, named: bool) -> None:
 
 def doctor(*, as_json: bool) -> int:
     """Check every prerequisite."""
+    # The checks know every server's client: half a second that status, logs and down do not wait for.
+    from deploy.local.checks import Verdict, check_all  # noqa: PLC0415
+
     findings = check_all(os.environ)
     missing = [finding for finding in findings if finding.verdict is Verdict.MISSING]
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.accounts import unprivileged_account
 from deploy.local.parts import Launch, NotReady, Part, Say
 from deploy.local.places import Places, lay_places
 from deploy.local.restarts import RestartPolicy
@@ -107,7 +105,7 @@ class RunningStack:
 
 def places_in(folder: Path) -> Places:
     """Folders of a stack of its own."""
-    return lay_places(folder / "state", unprivileged_account(os.environ))
+    return lay_places(folder / "state", None)
 
 
 @asynccontextmanager

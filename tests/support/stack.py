@@ -109,8 +109,8 @@ class ServerSet:
 def embedded_servers() -> Iterator[ServerSet]:
     """The session's set of servers; empty until one is asked for."""
     folder = Path(tempfile.mkdtemp(prefix="maestro-test-", dir="/tmp"))
+    folder.chmod(0o711)  # PostgreSQL's account must be able to pass
     places = lay_places(folder / "s", unprivileged_account(os.environ))
-    folder.chmod(0o711)
     servers = ServerSet(places, Ports(places.run / "ports.json"))
     yield servers
     servers.stop()

@@ -26,7 +26,10 @@ FETCHERS = 8  # the wait is the network's: 45 files come about five times faster
 FETCH_TIMEOUT_S = 30
 CHUNK_BYTES = 1 << 20
 
+ARRIVALS = "arrivals"  # where jars lie until their digest is checked
+
 Progress = Callable[[int, int], None]
+Download = Callable[["Jar", Path], Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,32 @@ def wrong_jars(folder: Path, jars: tuple[Jar, ...]) -> list[Jar]:
     return [jar for jar in jars if not jar.is_in(folder / jar.file_name)]
 
 
-def fetch(folder: Path, jars: tuple[Jar, ...], progress: Progress = lambda _done, _all: None) -> None:
+def download(jar: Jar, repository: Path) -> Path:
+    """Fetch a jar by its coordinates with jgo's resolver; its path in `repository`.
+
+    Raises:
+        Missing: it could not be had.
+    """
+    from jgo.maven import MavenContext  # noqa: PLC0415 - half a second of imports, needed only on a cold machine
+
+    jar.under(repository).unlink(missing_ok=True)
+    context = MavenContext(repo_cache=repository, timeout=FETCH_TIMEOUT_S)
+    component = context.project(jar.group, jar.artifact).at_version(jar.version)
+    try:
+        return Path(component.artifact().resolve())
+    except (OSError, RuntimeError) as problem:
+        raise Missing(
+            f"{jar.file_name} could not be fetched: {problem}",
+            fix="check the network, then run maestro up again; or set MAESTRO_KAFKA_BOOTSTRAP to a Kafka of your own",
+        ) from problem
+
+
+def fetch(
+    folder: Path,
+    jars: tuple[Jar, ...],
+    progress: Progress = lambda _done, _all: None,
+    download: Download = download,
+) -> None:
     """Bring every jar that is missing or wrong into `folder`; `progress(done, all)` after each one.
 
     Raises:
@@ -88,19 +116,20 @@ def fetch(folder: Path, jars: tuple[Jar, ...], progress: Progress = lambda _done
         return
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(max_workers=FETCHERS) as pool:
-        arrivals = [pool.submit(_bring, jar, folder) for jar in wanted]
+        arrivals = [pool.submit(_bring, jar, folder, download) for jar in wanted]
         try:
             for count, arrival in enumerate(as_completed(arrivals), start=1):
                 arrival.result()
                 progress(count, len(wanted))
         finally:
             pool.shutdown(cancel_futures=True)
+    shutil.rmtree(folder / ARRIVALS, ignore_errors=True)  # each is on the class path now
 
 
-def _bring(jar: Jar, folder: Path) -> None:
-    """One jar into the folder, from this machine's Maven repository if the same bytes lie there, else by jgo."""
+def _bring(jar: Jar, folder: Path, download: Download) -> None:
+    """One jar into the folder, from this machine's Maven repository if the same bytes lie there, else from afar."""
     local = jar.under(local_repository())
-    source = local if jar.is_in(local) else _download(jar, folder / "repository")
+    source = local if jar.is_in(local) else download(jar, folder / ARRIVALS)
     if not jar.is_in(source):
         found = digest_of(source)
         source.unlink()
@@ -117,18 +146,3 @@ def local_repository() -> Path:
     """This machine's own Maven repository, read only: `M2_REPO`, else `~/.m2/repository`."""
     named = os.environ.get("M2_REPO")
     return Path(named) if named else Path.home() / ".m2" / "repository"
-
-
-def _download(jar: Jar, repository: Path) -> Path:
-    from jgo.maven import MavenContext  # noqa: PLC0415 - half a second of imports, needed only on a cold machine
-
-    jar.under(repository).unlink(missing_ok=True)
-    context = MavenContext(repo_cache=repository, timeout=FETCH_TIMEOUT_S)
-    component = context.project(jar.group, jar.artifact).at_version(jar.version)
-    try:
-        return Path(component.artifact().resolve())
-    except (OSError, RuntimeError) as problem:
-        raise Missing(
-            f"{jar.file_name} could not be fetched: {problem}",
-            fix="check the network, then run maestro up again; or set MAESTRO_KAFKA_BOOTSTRAP to a Kafka of your own",
-        ) from problem

@@ -122,7 +122,7 @@ class Kafka:
     def _format(self) -> None:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         argv = self._java(
-            "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(self._properties)
+            "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", str(self._properties)
         )
         done = subprocess.run(
             argv, cwd=self._folder, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False

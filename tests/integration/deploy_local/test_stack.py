@@ -1,0 +1,229 @@
+"""A stack of real servers and two small services comes up, survives what is done to it, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from deploy.local import processes
+from deploy.local.accounts import unprivileged_account
+from deploy.local.control import bring_up, take_down
+from deploy.local.places import Places, lay_places
+from deploy.local.ports import HOST
+from deploy.local.processes import Identity
+from deploy.local.provision import Tenure, dsn_for, provision
+from deploy.local.status import PartStatus, StackStatus, live_status
+from tests.support.small_stack import PROGRAM
+
+WITHIN_S = 60.0
+LOOK_S = 0.05
+
+
+def _silent(_status: StackStatus) -> None:
+    """Tests show no progress."""
+
+
+def _up(places: Places, environ: dict[str, str] | None = None) -> StackStatus:
+    return bring_up(places, {**os.environ, **(environ or {})}, _silent, PROGRAM)
+
+
+def _part(status: StackStatus | None, name: str) -> PartStatus:
+    part = status.part(name) if status else None
+    assert part is not None
+    return part
+
+
+def _process(status: StackStatus | None, name: str) -> Identity:
+    process = _part(status, name).process
+    assert process is not None
+    return process
+
+
+def _login(status: StackStatus, name: str) -> str:
+    """Whom the database of a small service takes it for."""
+    return httpx.get(f"{_part(status, name).address}/readyz").text
+
+
+def _all_processes(status: StackStatus) -> list[Identity]:
+    return [status.supervisor, *(part.process for part in status.parts if part.process)]
+
+
+def _until(places: Places, holds: Callable[[StackStatus], bool]) -> StackStatus:
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
+        status = live_status(places)
+        if status is not None and holds(status):
+            return status
+        time.sleep(LOOK_S)
+    raise AssertionError(f"the stack did not get there within {WITHIN_S} s: {live_status(places)}")
+
+
+def _left_in(home: Path) -> list[str]:
+    """Command lines of running processes that name this state folder."""
+    lines = [processes.command_line(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [line for line in lines if str(home) in line]
+
+
+@pytest.fixture
+def places() -> Iterator[Places]:
+    """Folders of a stack of its own, in a place that PostgreSQL's account can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="maestro-stack-", dir="/tmp"))
+    folder.chmod(0o711)
+    laid = lay_places(folder / "s", unprivileged_account(os.environ))
+    yield laid
+    take_down(laid, _silent)
+    shutil.rmtree(folder)
+
+
+def test_every_part_comes_up_ready_and_down_leaves_nothing(places: Places) -> None:
+    status = _up(places)
+    running = _all_processes(status)
+
+    assert [part.name for part in status.parts] == ["postgres", "valkey", "kafka", "first", "second"]
+    assert status.is_ready()
+    assert take_down(places, _silent)
+    assert [process for process in running if process.is_alive()] == []
+    assert _left_in(places.home) == []
+
+
+def test_each_service_is_logged_in_as_itself_in_its_own_database(places: Places) -> None:
+    status = _up(places)
+
+    assert [_login(status, name) for name in ("first", "second")] == ["first@first", "second@second"]
+
+
+def test_a_second_up_changes_nothing(places: Places) -> None:
+    first = _up(places)
+
+    second = _up(places)
+
+    assert _all_processes(second) == _all_processes(first)
+
+
+def test_a_second_down_finds_nothing_to_do(places: Places) -> None:
+    _up(places)
+    take_down(places, _silent)
+
+    assert not take_down(places, _silent)
+
+
+def test_a_killed_service_comes_back_by_itself(places: Places) -> None:
+    victim = _process(_up(places), "first")
+
+    victim.send(signal.SIGKILL)
+
+    status = _until(places, lambda now: now.is_ready() and _process(now, "first") != victim)
+    assert _part(status, "first").restarts == 1
+
+
+def test_killed_servers_come_back_with_what_they_stored(places: Places) -> None:
+    before = _up(places)
+    victims = {name: _process(before, name) for name in ("postgres", "kafka")}
+
+    for victim in victims.values():
+        victim.send(signal.SIGKILL)
+
+    after = _until(places, lambda now: now.is_ready() and all(_part(now, name).restarts for name in victims))
+    assert _login(after, "first") == "first@first"
+
+
+def test_what_a_killed_supervisor_left_is_replaced_by_the_next_up(places: Places) -> None:
+    before = _up(places)
+    before.supervisor.send(signal.SIGKILL)
+    assert processes.wait_gone(before.supervisor, WITHIN_S)
+
+    after = _up(places)
+
+    assert after.is_ready()
+    assert [process for process in _all_processes(before) if process.is_alive()] == []
+
+
+def test_down_ends_what_a_killed_supervisor_left(places: Places) -> None:
+    before = _up(places)
+    before.supervisor.send(signal.SIGKILL)
+    assert processes.wait_gone(before.supervisor, WITHIN_S)
+
+    assert take_down(places, _silent)
+
+    assert [process for process in _all_processes(before) if process.is_alive()] == []
+
+
+async def test_ports_that_were_taken_meanwhile_are_replaced_and_no_record_is_lost(places: Places) -> None:
+    before = _up(places)
+    await _make_topic(_part(before, "kafka").address)
+    take_down(places, _silent)
+    taken = [_part(before, name).address.rpartition(":")[2] for name in ("postgres", "kafka", "first")]
+
+    with (
+        socket.create_server((HOST, int(taken[0]))),
+        socket.create_server((HOST, int(taken[1]))),
+        socket.create_server((HOST, int(taken[2]))),
+    ):
+        after = _up(places)
+
+    assert after.is_ready()
+    assert _part(after, "kafka").address.rpartition(":")[2] not in taken
+    assert "kept" in await _topics(_part(after, "kafka").address)
+
+
+async def _make_topic(bootstrap: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic("kept", num_partitions=1, replication_factor=1)])
+    await admin.close()
+
+
+async def _topics(bootstrap: str) -> list[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        return list(await admin.list_topics())
+    finally:
+        await admin.close()
+
+
+def test_system_servers_stand_in_for_the_embedded_ones(
+    places: Places, postgres: str, kafka_bootstrap: str, valkey_url: str, valkey_password: str
+) -> None:
+    environ = {
+        "MAESTRO_POSTGRES_URL": postgres,
+        "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "MAESTRO_REDIS_URL": valkey_url.replace("unix://", f"unix://:{valkey_password}@"),
+    }
+
+    status = _up(places, environ)
+
+    assert [part.name for part in status.parts if part.process] == ["first", "second"]
+    assert _login(status, "first") == "first@first"
+    assert _left_in(places.postgres) == []
+
+
+async def test_an_administrator_who_is_no_superuser_can_provide_the_databases(
+    postgres: str, fresh_database: Callable[..., str]
+) -> None:
+    admin = fresh_database("admin")
+    superuser = await asyncpg.connect(postgres)
+    name = await superuser.fetchval("SELECT rolname FROM pg_roles WHERE rolname LIKE 'admin%'")
+    await superuser.execute(f'ALTER ROLE "{name}" CREATEDB CREATEROLE')
+    tenure = Tenure(f"given_by_{name}", "secret")
+
+    await provision(admin, [tenure])
+    await provision(admin, [tenure])
+
+    connection = await asyncpg.connect(dsn_for(admin, tenure, with_password=True))
+    assert await connection.fetchval("SELECT current_user") == tenure.name
+    await connection.close()
+    await superuser.execute(f'DROP DATABASE "{tenure.name}"')
+    await superuser.execute(f'DROP ROLE "{tenure.name}"')
+    await superuser.close()

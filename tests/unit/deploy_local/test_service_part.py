@@ -1,0 +1,113 @@
+"""A service is told its own database, port and secrets' files, and nothing that belongs to an administrator."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from deploy.local.parts import Launch
+from deploy.local.places import Places, lay_places
+from deploy.local.plan import plan_parts
+from deploy.local.service_part import inherited
+from deploy.local.services import SERVICES, Service
+
+ADMIN = {
+    "MAESTRO_POSTGRES_URL": "postgresql://admin:admin-secret@db.internal:5433/postgres?sslmode=require",
+    "MAESTRO_REDIS_URL": "redis://limiter:redis-secret@cache.internal:6380/2",
+    "MAESTRO_KAFKA_BOOTSTRAP": "broker-1.internal:9092,broker-2.internal:9092",
+}
+SERVICE = Service(
+    "quota", port=7103, owns="limits", needs=("postgres", "kafka", "valkey"), settings={"MAESTRO_X": "{secrets}/x"}
+)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return lay_places(tmp_path / "s", None)
+
+
+def _launched(places: Places, environ: dict[str, str], service: Service = SERVICE) -> Launch:
+    part = plan_parts(places, environ, [service])[-1]
+    part.prepare(lambda _text: None)
+    launch = part.launch()
+    assert launch is not None
+    return launch
+
+
+def test_a_service_is_started_by_its_name(places: Places) -> None:
+    assert _launched(places, ADMIN).argv[1:] == ("-m", "services.quota")
+
+
+def test_a_service_gets_its_own_role_and_database_on_a_system_server(places: Places) -> None:
+    env = _launched(places, ADMIN).env
+
+    assert env["MAESTRO_POSTGRES_URL"] == "postgresql://quota@db.internal:5433/quota?sslmode=require"
+
+
+def test_a_service_gets_its_own_role_and_database_on_the_embedded_server(places: Places) -> None:
+    env = _launched(places, {}).env
+
+    assert env["MAESTRO_POSTGRES_URL"].startswith(f"postgresql://quota@/quota?host={places.postgres}/run&port=")
+
+
+def test_no_password_is_in_the_environment_or_on_the_command_line(places: Places) -> None:
+    launch = _launched(places, ADMIN)
+    secrets = ["admin-secret", "redis-secret", *(file.read_text().strip() for file in places.secrets.glob("*password"))]
+
+    shown = " ".join([*launch.argv, *launch.env.values()])
+
+    assert [secret for secret in secrets if secret in shown] == []
+
+
+def test_the_password_lies_in_a_file_that_only_its_owner_reads(places: Places) -> None:
+    file = Path(_launched(places, ADMIN).env["MAESTRO_POSTGRES_PASSWORD_FILE"])
+
+    assert len(file.read_text()) >= 32
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_the_password_of_a_system_valkey_moves_from_its_address_to_a_file(places: Places) -> None:
+    plan_parts(places, ADMIN, [SERVICE])[1].prepare(lambda _text: None)
+
+    env = _launched(places, ADMIN).env
+
+    assert env["MAESTRO_REDIS_URL"] == "redis://limiter@cache.internal:6380/2"
+    assert Path(env["MAESTRO_REDIS_PASSWORD_FILE"]).read_text() == "redis-secret"
+
+
+def test_a_service_that_needs_no_valkey_is_not_told_of_it(places: Places) -> None:
+    plain = Service("identity", port=7101, owns="tenants")
+
+    assert "MAESTRO_REDIS_URL" not in _launched(places, ADMIN, plain).env
+
+
+def test_a_setting_of_the_table_names_the_stacks_folders(places: Places) -> None:
+    assert _launched(places, ADMIN).env["MAESTRO_X"] == f"{places.secrets}/x"
+
+
+def test_a_service_takes_over_settings_but_no_administrators_address() -> None:
+    environ = {**ADMIN, "MAESTRO_LOG_LEVEL": "debug", "PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "foreign"}
+
+    assert inherited(environ) == {"MAESTRO_LOG_LEVEL": "debug", "PATH": "/bin"}
+
+
+def test_no_address_that_is_shown_holds_a_login(places: Places) -> None:
+    shown = [part.address() for part in plan_parts(places, ADMIN, [SERVICE])[:3]]
+
+    assert shown == ["db.internal:5433", "redis://cache.internal:6380/2", ADMIN["MAESTRO_KAFKA_BOOTSTRAP"]]
+
+
+def test_a_system_server_has_no_process_of_ours(places: Places) -> None:
+    assert [part.launch() for part in plan_parts(places, ADMIN, [SERVICE])[:3]] == [None, None, None]
+
+
+def test_every_service_of_the_table_has_its_own_name_and_port() -> None:
+    assert len({service.name for service in SERVICES}) == len({service.port for service in SERVICES}) == len(SERVICES)
+
+
+def test_every_need_of_the_table_is_a_part(places: Places) -> None:
+    parts = {part.name for part in plan_parts(places, ADMIN)}
+
+    assert {need for service in SERVICES for need in service.needs} <= parts
