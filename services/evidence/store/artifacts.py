@@ -49,15 +49,19 @@ def _artifact_of(row: asyncpg.Record) -> Artifact:
     return Artifact(**row)
 
 
-_COLUMNS: Final = "digest, bundle_digest, kind, subject_id, tenant_id, number, period, key_fingerprint, signed_at"
-_FIND: Final = f"SELECT {_COLUMNS} FROM artifact WHERE digest = $1"  # noqa: S608  # only our own constant is put in
-_ADD: Final = f"""
-INSERT INTO artifact ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+_FIND: Final = """
+SELECT digest, bundle_digest, kind, subject_id, tenant_id, number, period, key_fingerprint, signed_at
+FROM artifact WHERE digest = $1
+"""
+_ADD: Final = """
+INSERT INTO artifact (digest, bundle_digest, kind, subject_id, tenant_id, number, period, key_fingerprint, signed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (digest) DO NOTHING RETURNING true
-"""  # noqa: S608
-_LIST: Final = f"""
-SELECT {_COLUMNS} FROM artifact
+"""
+_LIST: Final = """
+SELECT digest, bundle_digest, kind, subject_id, tenant_id, number, period, key_fingerprint, signed_at
+FROM artifact
 WHERE ($1::text[] IS NULL OR tenant_id = ANY ($1))
   AND ($2::timestamptz IS NULL OR (signed_at, digest) < ($2, $3::text))
 ORDER BY signed_at DESC, digest DESC LIMIT $4
-"""  # noqa: S608
+"""
