@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.signing.keys import SigningKey
+from libs.signing.keys import PublicKey, SigningKey
 from tests.support.signed_folders import SignedFolder, make_signed_folder, run, verify_command, without_network
 
 COLD_START_S = 0.3
@@ -33,6 +33,17 @@ def test_a_folder_is_verified_in_an_empty_network_namespace(signed: SignedFolder
 
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "VERIFIED: 3 files" in checked.stdout
+
+
+def test_the_maestro_command_trusts_the_key_of_its_own_stack(
+    signed: SignedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAESTRO_STATE_DIR", str(tmp_path / "state"))
+    PublicKey.load(signed.key_file).save(tmp_path / "state" / "trust" / "evidence.pub.pem")
+
+    checked = run([sys.executable, "-m", "deploy.local", "verify", str(signed.folder)])
+
+    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_a_flipped_byte_fails_in_an_empty_network_namespace(signed: SignedFolder) -> None:
