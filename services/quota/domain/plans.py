@@ -50,9 +50,9 @@ def in_force(history: Sequence[PlanAssignment], now: datetime) -> PlanAssignment
 
 @dataclass(frozen=True, slots=True)
 class Reassignment:
-    """A new history, oldest first, and what of the old one it withdraws (planned, not yet in force)."""
+    """What a change adds to a history, None where it only withdraws, and what it withdraws (planned, not in force)."""
 
-    history: tuple[PlanAssignment, ...]
+    added: PlanAssignment | None
     withdrawn: tuple[PlanAssignment, ...]
 
 
@@ -67,14 +67,14 @@ def reassign(history: Sequence[PlanAssignment], wanted: PlanAssignment, now: dat
     withdrawn = tuple(history[len(kept) :])
     last = kept[-1]
     if _is_same_plan(last, wanted) and last.effective_at <= wanted.effective_at:
-        return Reassignment(kept, withdrawn) if withdrawn else None
+        return Reassignment(None, withdrawn) if withdrawn else None
     if wanted.effective_at < now - MAX_BACKDATING:
         raise PlanChangeTooEarly("`effective_at` is past: what was used then may be invoiced; leave it out for now")
     if wanted.effective_at <= last.effective_at:
         raise PlanChangeTooEarly(
             f"`effective_at` must be after {rfc3339(last.effective_at)}, when the plan in force began"
         )
-    return Reassignment((*kept, wanted), withdrawn)
+    return Reassignment(wanted, withdrawn)
 
 
 def _is_same_plan(one: PlanAssignment, other: PlanAssignment) -> bool:

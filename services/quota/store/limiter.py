@@ -18,7 +18,7 @@ from services.quota.domain.breaker import Breaker
 from services.quota.domain.gcra import Rate, Verdict
 from services.quota.domain.limits import RateLimit
 from services.quota.errors import QuotaUnavailable
-from services.quota.metrics import STORE_FAILURES
+from services.quota.metrics import count_store_failure
 
 SCRIPT: Final = (Path(__file__).parent / "gcra.lua").read_text(encoding="utf-8")
 CONNECTIONS: Final = 64  # as many checks at once from one process; further ones wait within their patience
@@ -62,7 +62,7 @@ class Limiter:
         await self._client.aclose()
 
     def _on_failure(self, error: Exception) -> None:
-        STORE_FAILURES.add(1)
+        count_store_failure()
         was_open, self._breaker = self._breaker.is_open, self._breaker.after_failure(self._clock.monotonic())
         if self._breaker.is_open and not was_open:
             _log.warning("the limiter's store is down", extra={"error": f"{type(error).__name__}: {error}"})

@@ -1,4 +1,4 @@
-"""What quota's tests on real servers share."""
+"""What quota's tests on real servers share: limiters on the session's Valkey, a Valkey to kill, the running service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from redis import Redis
@@ -17,6 +16,9 @@ from deploy.local.valkey import installed_server
 from libs.runtime.clock import SystemClock
 from libs.schemas.values import TenantId
 from services.quota.store.limiter import Limiter, connect_limiter
+from tests.support.quota_service import fresh_tenant_id, quota, settings
+
+__all__ = ["quota", "settings"]
 
 PATIENCE_S = 0.5  # the machine that runs the tests is shared; what the service itself waits is measured apart
 
@@ -40,7 +42,7 @@ def open_limiter(valkey_url: str, valkey_password: str) -> OpenLimiter:
 @pytest.fixture
 def tenant_id() -> TenantId:
     """A tenant that no other test uses."""
-    return TenantId("tnt_" + uuid4().hex[:20])
+    return fresh_tenant_id()
 
 
 class OwnValkey:

@@ -64,7 +64,7 @@ async def test_eight_clients_together_never_exceed_the_burst_and_the_rate(
     elapsed_us = store_us(valkey_client) - begun_us
     assert min(counts) > 0
     assert sum(counts) <= rate.burst + rate.per_s * elapsed_us // 1_000_000
-    assert sum(counts) >= rate.burst + rate.per_s
+    assert sum(counts) > rate.burst
 
 
 async def test_a_tenant_is_served_again_when_the_wait_it_was_told_is_over(

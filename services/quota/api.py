@@ -1,0 +1,195 @@
+"""The HTTP API of quota. Bodies and answers are shaped here; what is allowed is decided in domain."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Self
+
+from fastapi import APIRouter, Depends, Query, Request, Response, Security
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from libs.access.request import Caller
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, decode_cursor, encode_cursor
+from libs.schemas.events import Limits, PlanChanged, PriceMap
+from libs.schemas.values import AnyTenantId, Instant, TenantId
+from libs.store.pool import Pool, transaction
+from services.quota.domain.gcra import MAX_PER_S
+from services.quota.domain.limits import Limit
+from services.quota.handlers import Assigning, Checking, Held, Question
+from services.quota.store.plans import plans_after
+
+MAX_BODY_BYTES: Final = 4_096  # the largest question, with a key in it, is a tenth of this
+MAX_NAME_CHARS: Final = 256  # more than any tenant id or API key has
+
+PlanId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+
+router = APIRouter(
+    prefix="/v1",
+    max_body_size=MAX_BODY_BYTES,
+    dependencies=[Security(HTTPBearer(auto_error=False, scheme_name="API key"))],
+)
+
+
+class Body(BaseModel):
+    """What a request may say: exactly its fields, so that a misspelt one is not silently left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CheckBody(Body):
+    """May `cost` of `limit` pass now?
+
+    A tenant's own key names nobody; an edge names the tenant, or passes on the API key that it was called with as
+    `token`. `storage_gb` compares what is stored and ignores the cost.
+    """
+
+    limit: Limit
+    cost: int = Field(1, ge=1, le=MAX_PER_S)
+    tenant: str | None = Field(None, max_length=MAX_NAME_CHARS)
+    token: str | None = Field(None, max_length=MAX_NAME_CHARS)
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if self.tenant is not None and self.token is not None:
+            raise ValueError("name the tenant or pass on its token, not both")
+        return self
+
+
+class PlanNamed(BaseModel):
+    """Which version of which plan."""
+
+    id: str
+    version: int
+
+
+class CheckAnswer(BaseModel):
+    """Yes. What remains is in the limit's unit; `reset_s` is null for storage, which no time restores."""
+
+    allowed: bool = True
+    tenant: str
+    limit: Limit
+    remaining: int
+    reset_s: int | None
+    plan: PlanNamed
+
+
+class PlanShown(BaseModel):
+    """One version of a plan."""
+
+    id: str
+    version: int
+    name: str
+    limits: Limits
+    price_map: PriceMap
+    currency: str
+    effective_at: Instant
+
+    @classmethod
+    def of(cls, plan: PlanChanged) -> Self:
+        """Show a plan."""
+        return cls(id=plan.plan_id, **plan.model_dump(exclude={"plan_id"}))
+
+
+class PlanBody(Body):
+    """The plan to be on, from `effective_at` on; without it, from now on."""
+
+    plan_id: PlanId
+    effective_at: Instant | None = None
+
+
+class PlannedShown(BaseModel):
+    """A change that is to come."""
+
+    plan: PlanNamed
+    effective_at: Instant
+
+
+class TenantPlanShown(BaseModel):
+    """The plan that a tenant is on, since when, and what is planned."""
+
+    tenant_id: str
+    plan: PlanShown
+    effective_at: Instant
+    planned: list[PlannedShown]
+
+    @classmethod
+    def of(cls, tenant_id: TenantId, held: Held) -> Self:
+        """Show what a tenant holds."""
+        planned = [
+            PlannedShown(plan=PlanNamed(id=one.plan_id, version=one.version), effective_at=one.effective_at)
+            for one in held.planned
+        ]
+        return cls(tenant_id=tenant_id, plan=PlanShown.of(held.plan), effective_at=held.effective_at, planned=planned)
+
+
+async def checking_of(request: Request) -> Checking:
+    """Return what the wiring put there."""
+    checking: Checking = request.app.state.checking
+    return checking
+
+
+async def assigning_of(request: Request) -> Assigning:
+    """Return what the wiring put there."""
+    assigning: Assigning = request.app.state.assigning
+    return assigning
+
+
+async def pool_of(request: Request) -> Pool:
+    """Return the pool that the wiring put there."""
+    pool: Pool = request.app.state.pool
+    return pool
+
+
+Desk = Annotated[Assigning, Depends(assigning_of)]
+Db = Annotated[Pool, Depends(pool_of)]
+
+
+@router.post("/check")
+async def check(
+    body: CheckBody, caller: Caller, checking: Annotated[Checking, Depends(checking_of)], response: Response
+) -> CheckAnswer:
+    """Spend `cost` of a tenant's limit, if it is there: 200 yes, 429 not now, 422 never, 503 not known."""
+    standing = await checking.check(caller, Question(body.limit, body.cost, body.tenant, body.token))
+    response.headers.update(standing.fields)
+    return CheckAnswer(
+        tenant=standing.tenant_id,
+        limit=standing.limit,
+        remaining=standing.remaining,
+        reset_s=standing.reset_s,
+        plan=PlanNamed(id=standing.plan.plan_id, version=standing.plan.version),
+    )
+
+
+@router.get("/plans")
+async def list_plans(
+    _: Caller,
+    db: Db,
+    cursor: Annotated[str | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
+) -> Page[PlanShown]:
+    """List the plans, each in its newest version, in order of their ids."""
+    place = decode_cursor(cursor, parts=1)
+    async with transaction(db) as tx:
+        found = await plans_after(tx, place[0] if place else None, limit + 1)
+    items = [PlanShown.of(plan) for plan in found[:limit]]
+    return Page(items=items, next_cursor=encode_cursor([items[-1].id]) if len(found) > limit else None)
+
+
+@router.get("/tenants/{tenant_id}/plan")
+async def get_tenant_plan(tenant_id: AnyTenantId, caller: Caller, desk: Desk, db: Db) -> TenantPlanShown:
+    """Return the plan that a tenant is on; another's is not found."""
+    caller.require("quota:check")
+    visible = caller.reading(tenant_id)
+    async with transaction(db) as tx:
+        return TenantPlanShown.of(visible, await desk.held(tx, visible))
+
+
+@router.put("/tenants/{tenant_id}/plan")
+async def put_tenant_plan(
+    tenant_id: AnyTenantId, body: PlanBody, caller: Caller, desk: Desk, db: Db
+) -> TenantPlanShown:
+    """Put a tenant on the newest version of a plan. The same again changes nothing; limiters follow within a second."""
+    caller.require("quota:write")
+    known = caller.tenant(tenant_id)
+    async with transaction(db) as tx:
+        return TenantPlanShown.of(known, await desk.assign(tx, known, body.plan_id, body.effective_at, caller.key_id))
