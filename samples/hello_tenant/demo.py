@@ -107,7 +107,11 @@ def _close(scene: Scene, cast: Cast, traceparent: str) -> tuple[Invoice, ...]:
 def _settle(scene: Scene, checks: Checks, counted: dict[str, Any], invoices: Sequence[Invoice]) -> Ledger:
     scene.screen.headline("6. The ledger: offered = admitted + denied, admitted = metered = invoiced")
     ledger = steps.settle(scene, counted, invoices)
-    report.show_ledger(scene.screen, ledger, {one.tenant.tenant_id: one.tenant.name for one in invoices})
+    report.show_ledger(
+        scene.screen,
+        ledger,
+        {one.tenant.tenant_id: habits.name for one, habits in zip(invoices, scene.habits, strict=True)},
+    )
     for difference in ledger.differences:
         scene.screen.line(str(difference), style="bold red")
     checks.hold(ledger.balances, f"the ledger balances to the unit in {len(ledger.rows)} rows")

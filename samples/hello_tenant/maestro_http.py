@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,11 @@ ASK_EVERY_S = 0.2
 TIMEOUT_S = 30.0
 PAGE = 100
 OTLP = "application/x-protobuf"
+METRICS = ("gql_calls", "ingest_events", "storage_gb")
 INVOICE_FILES = ("invoice.json", "invoice.csv", "manifest.json", "manifest.json.sigstore.json")
+
+
+_NO_USAGE = {"metric": "gql_calls", "from": "2000-01-01T00:00:00Z", "to": "2000-01-02T00:00:00Z"}
 
 
 class Refused(Exception):
@@ -48,6 +53,7 @@ class Maestro:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self._usage_url = f"{stack.metering}/v1/usage"
         self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
 
     def close(self) -> None:
@@ -89,15 +95,19 @@ class Maestro:
         """Whether metering and quota know the tenant, its plan and the gateway's key; None while they do not."""
         check = {"limit": "qps", "tenant": tenant.tenant_id}
         asked = self._try("POST", f"{self._stack.quota}/v1/check", gateway_key, json=check)
-        own = self._try("GET", f"{self._stack.metering}/v1/usage", tenant.key)
+        own = self._try("GET", self._usage_url, tenant.key, params=_NO_USAGE)
         empty = self._try("POST", f"{self._stack.metering}/v1/traces", gateway_key, headers={"content-type": OTLP})
         if asked is None or own is None or empty is None:
             return None
         return True if asked.json()["plan"]["id"] == tenant.plan_id else None
 
-    def usage(self, tenant: Tenant) -> dict[str, int]:
-        """Return what metering counted for the tenant, per metric in base units (calls, events, byte-microseconds)."""
-        return {}
+    def usage(self, tenant: Tenant, starts_at: datetime, ends_at: datetime) -> dict[str, int]:
+        """Return what metering counted in [starts_at, ends_at), per metric in base units: "1", or "By.us"."""
+        sums = {}
+        for metric in METRICS:
+            asked = {"metric": metric, "from": starts_at.isoformat(), "to": ends_at.isoformat(), "window": "day"}
+            sums[metric] = sum(int(day["value"]) for day in self._items(self._usage_url, tenant, **asked))
+        return sums
 
     def _items(self, url: str, tenant: Tenant, **query: str) -> list[dict[str, Any]]:
         """Return all items of a list, page by page."""

@@ -20,13 +20,11 @@ def prove(hold: Hold, scene: Scene, invoices: Sequence[Invoice]) -> None:
     key = copies / "evidence.pub.pem"
     copies.mkdir(exist_ok=True)
     shutil.copyfile(scene.stack.trusted_key, key)
-    with screen.wait("looks for a way to cut the verifier off from the network"):
-        isolation = offline.find_isolation()
+    isolation = offline.find_isolation()
     screen.line(f"maestro verify runs in {isolation.words}")
     for invoice in invoices:
         copy = offline.copy_of(invoice.folder, copies / invoice.tenant.tenant_id)
-        with screen.wait(f"maestro verify {copy.name}"):
-            verdict = offline.verify(copy, key, isolation)
+        verdict = offline.verify(copy, key, isolation)
         hold(verdict.is_verified, f"the files of {invoice.number} are as they were signed")
     spoilt = copies / invoices[0].tenant.tenant_id
     position = offline.flip_one_byte(spoilt / offline.FLIPPED)

@@ -12,38 +12,35 @@ from rich.console import Group
 from rich.json import JSON
 from rich.text import Text
 
-from samples.hello_tenant.ledger import Ledger
+from samples.hello_tenant.ledger import Ledger, Row
 from samples.hello_tenant.proof import Hold
 from samples.hello_tenant.screen import Screen
 from samples.hello_tenant.stack import Stack
 
 SHOWN_HEADERS: Final = ("content-type", "retry-after", "ratelimit", "ratelimit-policy")
-UNITS: Final = {"gql_calls": "calls", "ingest_events": "events", "storage_gb": "byte-microseconds"}
-LEDGER_COLUMNS: Final = (
-    *("tenant", "metric", "unit", ">offered", ">admitted", ">denied", ">metered", ">invoiced", "balances"),
-)
+LEVEL: Final = "storage_gb"
+SERVED: Final = (HTTPStatus.OK, HTTPStatus.ACCEPTED)
 
 
 def show_refusals(hold: Hold, screen: Screen, refusals: Sequence[Mapping[str, Any]]) -> None:
-    """Show the answer of the tenant that was over its quota, and that it was served again when it came back."""
+    """Show the answers of the tenant that was over its quota, and that it was served again when it came back."""
     screen.headline("4. One tenant is driven over its quota")
     hold(bool(refusals), "a tenant over its quota was refused")
     for refusal in refusals:
         headers, body = refusal["headers"], refusal["body"]
         lines = [f"{name}: {headers.get(name, '(absent)')}" for name in SHOWN_HEADERS]
         screen.panel(
-            f"HTTP {refusal['status']}, as {refusal['tenant_id']} saw it",
+            f"HTTP {refusal['status']}, over {refusal['limit']}",
             Group(Text("\n".join(lines)), Text(), JSON(json.dumps(body))),
         )
+        hold(_is_complete(refusal), "a problem document with error, retryAfter, and the HTTP fields to go by")
         hold(
-            _is_complete(refusal),
-            "429 problem document with error, retryAfter, Retry-After, RateLimit, RateLimit-Policy",
-        )
-        hold(
-            refusal["status_after"] == HTTPStatus.OK,
-            f"told to come back after {refusal['retry_after_s']:g} s, came back after {refusal['waited_s']:.2f} s:"
+            refusal["status_after"] in SERVED,
+            f"told to come back after {body['retryAfter']} s, came back after {refusal['waited_s']:.2f} s:"
             f" {refusal['status_after']}",
         )
+    if not any(refusal["limit"] == "qps" for refusal in refusals):
+        screen.line("this machine, as busy as it is, did not carry more calls a second than the limit allows")
 
 
 def _is_complete(refusal: Mapping[str, Any]) -> bool:
@@ -59,20 +56,30 @@ def _is_complete(refusal: Mapping[str, Any]) -> bool:
 
 
 def show_ledger(screen: Screen, ledger: Ledger, names: Mapping[str, str]) -> None:
-    """Print one row per tenant and metric."""
+    """Print one row per tenant and metric, tenants in the order of `names`; a level is never denied: see below it."""
+    order = list(names)
+    rows = sorted(ledger.rows, key=lambda row: order.index(row.tenant) if row.tenant in names else len(order))
     wrong = {(difference.tenant, difference.metric) for difference in ledger.differences}
+    verdict = {row: "no" if (row.tenant, row.metric) in wrong else "yes" for row in rows}
+    counts = [row for row in rows if row.metric != LEVEL]
+    levels = [row for row in rows if row.metric == LEVEL]
     screen.table(
-        "",
-        LEDGER_COLUMNS,
+        "counted by the unit",
+        ("tenant", "metric", ">offered", ">admitted", ">denied", ">metered", ">invoiced", "balances"),
         [
-            (
-                *(names.get(row.tenant, row.tenant), row.metric, UNITS.get(row.metric, "")),
-                *(f"{number:,}" for number in (row.offered, row.admitted, row.denied, row.metered, row.invoiced)),
-                "no" if (row.tenant, row.metric) in wrong else "yes",
-            )
-            for row in ledger.rows
+            (names.get(row.tenant, row.tenant), row.metric, *(f"{n:,}" for n in _numbers(row)), verdict[row])
+            for row in counts
         ],
     )
+    screen.table(
+        f"{LEVEL} in byte-microseconds (a gigabyte-hour has 3.6e18); offered is the load client's own integral",
+        ("tenant", ">offered = admitted", ">metered", ">invoiced", "balances"),
+        [(names.get(row.tenant, row.tenant), row.admitted, row.metered, row.invoiced, verdict[row]) for row in levels],
+    )
+
+
+def _numbers(row: Row) -> tuple[int, ...]:
+    return row.offered, row.admitted, row.denied, row.metered, row.invoiced
 
 
 def commands_to_try(stack: Stack, folder: Path, tenant_id: str) -> tuple[str, ...]:
@@ -80,7 +87,7 @@ def commands_to_try(stack: Stack, folder: Path, tenant_id: str) -> tuple[str, ..
     key = folder / "keys" / f"{tenant_id}.key"
     return (
         f".venv/bin/maestro verify {folder / 'invoices' / tenant_id} --key {stack.trusted_key}",
-        f'curl -s -H "Authorization: Bearer $(cat {key})" {stack.metering}/v1/usage',
+        f'curl -s -H "Authorization: Bearer $(cat {key})" {stack.invoicing}/v1/invoices',
         ".venv/bin/maestro status",
     )
 

@@ -48,12 +48,12 @@ class Screen:
 
     def line(self, text: str, style: str = "") -> None:
         """Say one thing."""
-        self.console.print(Text(f"  {text}", style=style))
+        self.console.print(Text(f"  {text}", style=style), soft_wrap=True)
 
     def check(self, is_true: bool, text: str) -> None:
         """Say that something holds, or that it does not."""
         mark, style = ("✓", "green") if is_true else ("✗", "bold red")
-        self.console.print(Text.assemble(f"  {mark} ", text, style=style))
+        self.console.print(Text.assemble(f"  {mark} ", text, style=style), soft_wrap=True)
 
     @contextmanager
     def wait(self, text: str) -> Iterator[Wait]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from samples.hello_tenant.ledger import Count, Entry, Ledger, ledger_of
 from samples.hello_tenant.load.plan import Plan
 from samples.hello_tenant.maestro_http import Maestro, Tenant, until
-from samples.hello_tenant.months import month_start
+from samples.hello_tenant.months import month_start, next_month_start
 from samples.hello_tenant.processes import Gateway, Progress, run_load, serving
 from samples.hello_tenant.profile import Habits, load_of
 from samples.hello_tenant.screen import Screen
@@ -165,9 +165,11 @@ def settle(scene: Scene, counted: dict[str, Any], invoices: Sequence[Invoice]) -
     }
     metered: dict[Entry, int] = {}
     invoiced: dict[Entry, int] = {}
+    month = (month_start(scene.started_at), next_month_start(scene.started_at))
     for invoice in invoices:
         tenant = invoice.tenant
-        metered |= {(tenant.tenant_id, metric): value for metric, value in scene.maestro.usage(tenant).items()}
+        usage = scene.maestro.usage(tenant, *month)
+        metered |= {(tenant.tenant_id, metric): value for metric, value in usage.items()}
         invoiced |= {(tenant.tenant_id, metric): value for metric, value in invoice.base_quantities().items()}
     return ledger_of(asked, metered, invoiced)
 

@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,24 +18,29 @@ from samples.hello_tenant.load.plan import Plan, TenantLoad
 
 CALLS_S_PER_WORKER = 10  # one worker waits for one answer at a time; at 100 ms an answer it still keeps this pace
 STORM_WORKERS = 40  # in flight together they outrun a limit of 50 a second with a burst of one second
+STORM_WITHIN_S = 6.0  # in two seconds the limit is passed, or this machine does not pass it
+STORM_BATCHES = 3  # two at once, and one after coming back
 STORAGE_SPAN_US = 40 * 60 * 1_000_000
 STORAGE_MARGIN_US = 2_000_000  # the last sample lies in the past for every clock on this machine
+
+Timed = tuple[float, httpx.Response | None]
+"""An answer (None: lost, or never given) and when it came, in monotonic seconds."""
 
 Progress = Callable[[str, int, int], None]
 """Told (phase, done, total) whenever it changed."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """The answer of a tenant over its quota, and what happened when it came back as told."""
 
     tenant_id: str
+    limit: str
     status: int
     headers: dict[str, str]
-    body: Any
-    retry_after_s: float
-    waited_s: float = 0.0
-    status_after: int | None = None
+    body: dict[str, Any]
+    waited_s: float
+    status_after: int | None
 
 
 @dataclass(slots=True)
@@ -74,22 +79,17 @@ class Phases:
                 group.create_task(self._batches(tenant))
                 group.create_task(self._storage(tenant))
 
-    async def storm(self, tenant: TenantLoad) -> Refusal | None:
-        """Call as fast as possible until every worker is refused, then come back when told; None if never refused."""
-        self.progress(f"{tenant.name} over its quota", 0, 1)
-        budget = iter(range(tenant.storm_calls))
-        refused = [
-            one
-            for one in await asyncio.gather(*(self._until_refused(tenant, budget) for _ in range(STORM_WORKERS)))
-            if one is not None
-        ]
-        await self._batches_at_once(tenant)
-        if not refused:
-            return None
-        at, response = max(refused, key=lambda one: one[0])
-        refusal = await self._come_back(tenant, at, response)
-        self.progress(f"{tenant.name} over its quota", 1, 1)
-        return refusal
+    async def storm(self, tenant: TenantLoad) -> list[Refusal]:
+        """Drive one tenant over its limits and have it come back when told; return the refusals that were seen.
+
+        Events a second are passed by two large batches at once, on any machine. Calls a second are passed by as many
+        as the machine can carry, which may be less than the limit: then there is no refusal of that kind.
+        """
+        phase = f"{tenant.name} over its quota"
+        self.progress(phase, 0, 1)
+        refusals = [await self._over_events(tenant), await self._over_calls(tenant)]
+        self.progress(phase, 1, 1)
+        return [refusal for refusal in refusals if refusal is not None]
 
     def _next(self) -> int:
         self._number += 1
@@ -114,10 +114,24 @@ class Phases:
 
         await _paced(tenant.batches, 1 / tenant.batches_s, send)
 
-    async def _batches_at_once(self, tenant: TenantLoad) -> None:
-        if tenant.storm_batch_events:
-            ids = (f"{self.plan.seed}-{tenant.tenant_id}-storm-{n}" for n in range(2))
-            await asyncio.gather(*(self.caller.ingest(tenant, one, tenant.storm_batch_events) for one in ids))
+    async def _over_events(self, tenant: TenantLoad) -> Refusal | None:
+        """Send two batches at once that the limit bears only one by one; send another when told to come back."""
+        if not tenant.storm_batch_events:
+            return None
+        numbers = iter(range(STORM_BATCHES))
+
+        async def batch() -> Timed:
+            batch_id = f"{self.plan.seed}-{tenant.tenant_id}-storm-{next(numbers)}"
+            return _timed(await self.caller.ingest(tenant, batch_id, tenant.storm_batch_events))
+
+        answers = await asyncio.gather(*(batch() for _ in range(STORM_BATCHES - 1)))
+        return await self._come_back(tenant, answers, batch)
+
+    async def _over_calls(self, tenant: TenantLoad) -> Refusal | None:
+        """Call as fast as possible until every worker is refused, or the budget or the time is over."""
+        budget, until = iter(range(tenant.storm_calls)), time.monotonic() + STORM_WITHIN_S
+        workers = (self._until_refused(tenant, budget, until) for _ in range(STORM_WORKERS))
+        return await self._come_back(tenant, await asyncio.gather(*workers), lambda: self._call(tenant))
 
     async def _storage(self, tenant: TenantLoad) -> None:
         if not tenant.storage_bytes:
@@ -131,24 +145,46 @@ class Phases:
                 body = {"resource": resource, "bytes": sample.stored_bytes, "time": sample.time}
                 await self.caller.store(tenant, body, units)
 
-    async def _until_refused(self, tenant: TenantLoad, budget: Iterator[int]) -> tuple[float, httpx.Response] | None:
-        """Call while the budget, which all workers share, lasts; return the first refusal and when it came."""
+    async def _until_refused(self, tenant: TenantLoad, budget: Iterator[int], until: float) -> Timed:
+        """Call while the budget, which all workers share, and the time last; return the last answer."""
+        last: Timed = (0.0, None)
         for _ in budget:
-            response = await self.caller.graphql(tenant, self._next())
-            if response is not None and response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-                return time.monotonic(), response
-        return None
+            last = await self._call(tenant)
+            if _is_refused(last) or time.monotonic() > until:
+                break
+        return last
 
-    async def _come_back(self, tenant: TenantLoad, at: float, response: httpx.Response) -> Refusal:
+    async def _call(self, tenant: TenantLoad) -> Timed:
+        return _timed(await self.caller.graphql(tenant, self._next()))
+
+    async def _come_back(
+        self, tenant: TenantLoad, answers: Sequence[Timed], again: Callable[[], Awaitable[Timed]]
+    ) -> Refusal | None:
+        """Do it `again` when the last refusal among the answers allows it; None where none is one."""
+        at, response = max(filter(_is_refused, answers), key=lambda answer: answer[0], default=(0.0, None))
+        if response is None:
+            return None
         body = response.json()
-        refusal = Refusal(
-            tenant.tenant_id, response.status_code, dict(response.headers), body, float(body["retryAfter"])
+        await asyncio.sleep(max(0.0, at + float(body["retryAfter"]) - time.monotonic()))
+        waited_s = time.monotonic() - at
+        _, after = await again()
+        return Refusal(
+            tenant_id=tenant.tenant_id,
+            limit=body["limit"],
+            status=response.status_code,
+            headers=dict(response.headers),
+            body=body,
+            waited_s=waited_s,
+            status_after=None if after is None else after.status_code,
         )
-        await asyncio.sleep(max(0.0, at + refusal.retry_after_s - time.monotonic()))
-        refusal.waited_s = time.monotonic() - at
-        after = await self.caller.graphql(tenant, self._next())
-        refusal.status_after = after.status_code if after is not None else None
-        return refusal
+
+
+def _timed(response: httpx.Response | None) -> Timed:
+    return time.monotonic(), response
+
+
+def _is_refused(answer: Timed) -> bool:
+    return answer[1] is not None and answer[1].status_code == httpx.codes.TOO_MANY_REQUESTS
 
 
 async def _paced(times: int, every_s: float, act: Callable[[], Awaitable[None]]) -> None:

@@ -13,6 +13,7 @@ from samples.hello_tenant.screen import Screen
 
 REFUSAL: dict[str, Any] = {
     "tenant_id": "tnt_a",
+    "limit": "qps",
     "status": 429,
     "headers": {
         "content-type": "application/problem+json",
@@ -21,7 +22,6 @@ REFUSAL: dict[str, Any] = {
         "ratelimit-policy": '"qps";q=50;w=1',
     },
     "body": {"error": "quota_exceeded", "status": 429, "retryAfter": 1},
-    "retry_after_s": 1.0,
     "waited_s": 1.01,
     "status_after": 200,
 }
@@ -82,3 +82,10 @@ def test_the_ledger_marks_the_row_that_does_not_balance(screen: Screen, output: 
     show_ledger(screen, Ledger((good, bad)), {"tnt_a": "Good", "tnt_b": "Bad"})
     lines = output.getvalue().splitlines()
     assert [line.split("│")[-2].strip() for line in lines if "gql_calls" in line] == ["yes", "no"]
+
+
+def test_a_level_is_shown_to_the_last_byte_microsecond(screen: Screen, output: io.StringIO) -> None:
+    row = Row("tnt_a", "storage_gb", 10**24 + 1, 10**24 + 1, 0, 10**24 + 1, 10**24)
+    show_ledger(screen, Ledger((row,)), {"tnt_a": "Bad"})
+    (line,) = [line for line in output.getvalue().splitlines() if "Bad" in line]
+    assert [cell.strip() for cell in line.split("│")[2:6]] == [str(10**24 + 1), str(10**24 + 1), str(10**24), "no"]
