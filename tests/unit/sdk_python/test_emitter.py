@@ -18,7 +18,12 @@ USE = {"maestro.ingest.events": 3}
 
 
 def verdicts(*reasons: str | None) -> httpx.Response:
-    return httpx.Response(207, json={"events": [{"index": at, "reason": why} for at, why in enumerate(reasons)]})
+    accepted = {"verdict": "accepted"}
+    results = [
+        {"index": at} | (accepted if why is None else {"verdict": "rejected", "reason": why, "detail": "as told"})
+        for at, why in enumerate(reasons)
+    ]
+    return httpx.Response(207, json={"results": results})
 
 
 class Emitting:
@@ -135,7 +140,9 @@ async def test_verdicts_settle_each_event_of_a_batch() -> None:
     await emitting.emitter.flush()
 
     assert emitting.emitter.counts == UsageCounts(accepted=2, rejected=1)
-    assert [(lost.event.id, lost.how, lost.reason) for lost in emitting.lost] == [(ids[1], "rejected", "bad_number")]
+    assert [(lost.event.id, lost.how, lost.reason) for lost in emitting.lost] == [
+        (ids[1], "rejected", "bad_number: as told")
+    ]
 
 
 async def test_verdicts_that_cannot_be_read_are_asked_for_again() -> None:

@@ -94,8 +94,8 @@ def outcome_of(status: int, body: bytes, event_count: int, pause_s: float = 0.0)
 def _verdicts(body: bytes) -> Outcome:
     # Without readable verdicts nobody knows which events were taken: sent again, those count once all the same.
     try:
-        verdicts = json.loads(body)["events"]
-        return Settled({int(one["index"]): str(one["reason"]) for one in verdicts if one.get("reason") is not None})
+        rejected = [one for one in json.loads(body)["results"] if one["verdict"] != "accepted"]
+        return Settled({int(one["index"]): f"{one['reason']}: {one['detail']}" for one in rejected})
     except (KeyError, TypeError, ValueError) as error:
         return TryAgain(f"unreadable verdicts: {error!r}")
 
