@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, Securi
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
+from libs.access.keys import KEY_ID
 from libs.access.principal import Principal
 from libs.access.request import Caller, Claimed, json_answer
 from libs.access.scopes import Scope
@@ -29,6 +30,7 @@ WAS_SHOWN: Final = (
     "The secret was shown in the first answer and is stored nowhere. If it is lost, revoke this key and make another."
 )
 
+KeyId = Annotated[str, Field(pattern=rf"^{KEY_ID.pattern}$")]
 PlanId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Region = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 Scopes = Annotated[tuple[Scope, ...], Field(min_length=1)]
@@ -240,7 +242,7 @@ async def list_keys(caller: Caller, db: Db, cursor: Cursor = None, limit: Limit 
 
 
 @router.delete("/keys/{key_id}")
-async def revoke_key(key_id: str, caller: Caller, act: Acting, desk: Desk, db: Db) -> KeyShown:
+async def revoke_key(key_id: KeyId, caller: Caller, act: Acting, desk: Desk, db: Db) -> KeyShown:
     """Revoke a key, for good; every edge refuses it within a second. Doing it again changes nothing."""
     caller.require("keys:write")
     async with transaction(db) as tx:

@@ -43,13 +43,11 @@ class Deployment:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Identity]:
-        """Serve identity until the block ends."""
+        """Serve identity until the block ends. Ready means that the operator's key works."""
         path = write_operator_file(self.folder, self.operator)
         app = create(self.settings.model_copy(update={"operator_digest_file": path}))
         async with served(app) as client:
-            identity = Identity(app, client, self.operator.text)
-            await identity.until_usable(self.operator.text)
-            yield identity
+            yield Identity(app, client, self.operator.text)
 
 
 @dataclass(slots=True)
@@ -80,6 +78,14 @@ class Identity:
         answer = (await self.call("POST", path, body={"name": "another", **order})).raise_for_status().json()
         await self.until_usable(answer["key"]["secret"])
         return str(answer["key"]["secret"])
+
+    async def until_refused(self, key: str) -> float:
+        """Wait until the key is refused here, and return for how long."""
+
+        async def refused() -> bool:
+            return (await self.call("GET", "/v1/me", key)).status_code == 401
+
+        return await eventually(refused, "the key is refused")
 
     async def until_usable(self, key: str) -> float:
         """Wait until the key is known here, and return for how long."""

@@ -128,6 +128,13 @@ async def test_a_request_that_is_not_well_formed_is_told_where(
     assert at in [one["at"] for one in answer.json()["errors"]]
 
 
+@pytest.mark.parametrize("key_id", ["no-key-id", "%00", "x" * 500, "a" * 15, "a" * 17])
+async def test_what_is_no_key_id_cannot_be_revoked(client: httpx.AsyncClient, key_id: str) -> None:
+    answer = await client.delete(f"/v1/keys/{key_id}", headers={"authorization": bearer(OPERATOR)})
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "malformed")
+
+
 async def test_a_body_over_the_bound_is_refused(client: httpx.AsyncClient) -> None:
     body = b'{"name": "' + b"x" * 70_000 + b'"}'
 

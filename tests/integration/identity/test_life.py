@@ -1,0 +1,124 @@
+"""Over time and over processes: revocation within a second, restarts, and the change of the operator's key."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import asyncpg
+
+from libs.access.directory import Directory
+from libs.access.feed import fed
+from libs.access.keys import ApiKey, new_key, parse_key
+from libs.bus.kafka import KafkaBus
+from libs.runtime.clock import SystemClock
+from libs.runtime.errors import Unauthenticated, Unavailable
+from tests.integration.identity.conftest import Deployment, Identity
+from tests.support.access import ENV, bearer
+from tests.support.conditions import eventually
+
+REVOKED_WITHIN_S = 1.0  # what is promised: effective everywhere
+
+
+def lets_in(directory: Directory, key: ApiKey) -> bool:
+    try:
+        return directory.authenticate(bearer(key), SystemClock().now()).key_id == key.key_id
+    except (Unauthenticated, Unavailable):
+        return False
+
+
+async def test_a_revoked_key_is_refused_by_another_process_within_a_second(
+    identity: Identity, bus: KafkaBus, record_property: Callable[[str, object], None]
+) -> None:
+    key = parse_key((await identity.new_tenant())[1])
+    assert key is not None
+    elsewhere = Directory(ENV)
+
+    async def known() -> bool:
+        return lets_in(elsewhere, key)
+
+    async def refused() -> bool:
+        return not lets_in(elsewhere, key)
+
+    async with fed(elsewhere, bus):
+        await eventually(known, "the other process lets the key in")
+        clock = SystemClock()
+        asked_s = clock.monotonic()
+        await identity.call("DELETE", f"/v1/keys/{key.key_id}")
+        await eventually(refused, "the other process refuses the key", within_s=REVOKED_WITHIN_S, every_s=0.002)
+        took_s = clock.monotonic() - asked_s
+
+    record_property("revoked_everywhere_after_s", round(took_s, 3))
+    assert took_s <= REVOKED_WITHIN_S
+
+
+async def test_a_restart_keeps_tenants_keys_and_revocations(deployment: Deployment) -> None:
+    async with deployment.running() as before:
+        acme, key = await before.new_tenant()
+        gone = await before.new_key(acme)
+        await before.call("DELETE", f"/v1/keys/{gone.split('_')[2]}")
+
+    async with deployment.running() as after:
+        assert (await after.call("GET", f"/v1/tenants/{acme}", key)).json()["name"] == "Acme"
+        await after.until_refused(gone)  # the revocation may have been said, and not yet published, at the stop
+
+
+async def test_a_repeated_request_is_recognised_after_a_restart(deployment: Deployment) -> None:
+    async with deployment.running() as before:
+        first = await before.call("POST", "/v1/tenants", body={"name": "Acme"}, idempotency_key="k1")
+
+    async with deployment.running() as after:
+        again = await after.call("POST", "/v1/tenants", body={"name": "Acme"}, idempotency_key="k1")
+
+    assert again.json()["tenant"] == first.json()["tenant"]
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_a_restart_with_the_same_operators_key_changes_nothing(deployment: Deployment) -> None:
+    async with deployment.running():
+        pass
+    async with deployment.running():
+        pass
+
+    assert await changes_of(deployment) == [("key.adopted", deployment.operator.key_id)]
+
+
+async def test_another_operators_key_takes_the_place_of_the_one_before(deployment: Deployment) -> None:
+    async with deployment.running():
+        pass
+    old, deployment.operator = deployment.operator, new_key(ENV, secrets.token_bytes)
+
+    async with deployment.running() as after:
+        await after.until_refused(old.text)
+
+    assert await changes_of(deployment) == [
+        ("key.adopted", old.key_id),
+        ("key.adopted", deployment.operator.key_id),
+        ("key.revoked", old.key_id),
+    ]
+
+
+async def test_an_operators_key_that_was_revoked_does_not_come_back_by_a_restart(deployment: Deployment) -> None:
+    async with deployment.running() as before:
+        await before.call("DELETE", f"/v1/keys/{deployment.operator.key_id}")
+
+    async with deployment.running() as after:
+        assert (await after.call("GET", "/v1/me")).status_code == 401
+
+
+async def test_two_processes_on_one_database_serve_the_same(deployment: Deployment) -> None:
+    other = Deployment(deployment.settings.model_copy(update={"instance": "1"}), deployment.folder, deployment.operator)
+
+    async with deployment.running() as first, other.running() as second:
+        made = await first.call("POST", "/v1/tenants", body={"name": "Acme"}, idempotency_key="k1")
+        again = await second.call("POST", "/v1/tenants", body={"name": "Acme"}, idempotency_key="k1")
+        await second.until_usable(made.json()["key"]["secret"])
+
+    assert again.json()["tenant"] == made.json()["tenant"]
+
+
+async def changes_of(deployment: Deployment) -> list[tuple[str, str]]:
+    connection = await asyncpg.connect(deployment.settings.postgres_url)
+    changes = await connection.fetch("SELECT kind, subject FROM identity_change ORDER BY change_id")
+    await connection.close()
+    return [(change["kind"], change["subject"].removeprefix("key/")) for change in changes]

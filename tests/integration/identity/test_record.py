@@ -1,0 +1,136 @@
+"""What identity keeps and what it says: no secret, every change with its actor, each in one transaction."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from libs.access.keys import digest_of
+from libs.bus.envelope import decode, meta_of
+from libs.bus.kafka import KafkaBus
+from libs.bus.records import Record
+from libs.schemas.events import KeyChanged, TenantChanged
+from tests.integration.identity.conftest import Deployment, Identity
+from tests.support.conditions import eventually
+
+
+@pytest.fixture
+async def rows(deployment: Deployment) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(deployment.settings.postgres_url)
+    yield connection
+    await connection.close()
+
+
+async def everything_in(rows: asyncpg.Connection) -> str:
+    tables = await rows.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    dump = io.BytesIO()
+    for table in tables:
+        await rows.copy_from_table(table[0], output=dump)
+    return dump.getvalue().decode()
+
+
+async def read_all(bus: KafkaBus, count: int, about: str) -> list[Record]:
+    """Return the records of tenant-changes whose value mentions `about`, once there are `count`."""
+    reader = bus.reader("tenant-changes")
+    await reader.start()
+    found: list[Record] = []
+
+    async def enough() -> bool:
+        found.extend(one for one in (await reader.poll()).records if about.encode() in (one.value or b""))
+        return len(found) >= count
+
+    await eventually(enough, f"{count} records about {about}")
+    await reader.stop()
+    return found
+
+
+async def test_no_table_holds_any_part_of_a_secret(identity: Identity, rows: asyncpg.Connection) -> None:
+    order = {"name": "Acme"}
+    made = await identity.call("POST", "/v1/tenants", body=order, idempotency_key="k1")
+    key = made.json()["key"]["secret"]
+
+    dumped = await everything_in(rows)
+
+    assert key[-43:] not in dumped
+    assert key[-43:].encode().hex() not in dumped
+    assert digest_of(key).hex() in dumped
+
+
+async def test_every_edge_is_told_of_a_tenant_and_of_its_key(identity: Identity, bus: KafkaBus) -> None:
+    acme, key = await identity.new_tenant()
+
+    told = await read_all(bus, 2, acme)
+
+    by_type = {meta_of(one).type: one for one in told}
+    tenant, key_record = by_type[TenantChanged.TYPE], by_type[KeyChanged.TYPE]
+    assert tenant.key == f"tenant/{acme}".encode()
+    assert decode(tenant, TenantChanged).data.name == "Acme"
+    assert key_record.key == f"key/{key.split('_')[2]}".encode()
+    assert decode(key_record, KeyChanged).data.digest == digest_of(key).hex()
+
+
+async def test_what_is_said_carries_the_trace_of_the_request(identity: Identity, bus: KafkaBus) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    made = await identity.call(
+        "POST", "/v1/tenants", body={"name": "Acme"}, traceparent=f"00-{trace_id}-00f067aa0ba902b7-01"
+    )
+
+    told = await read_all(bus, 2, made.json()["tenant"]["tenant_id"])
+
+    assert [trace_id in (meta_of(one).traceparent or "") for one in told] == [True, True]
+
+
+async def test_every_change_names_its_actor_its_request_and_its_reason(
+    identity: Identity, rows: asyncpg.Connection
+) -> None:
+    made = await identity.call(
+        "POST", "/v1/tenants", body={"name": "Acme"}, x_request_id="req-1", maestro_reason="signed contract 7"
+    )
+    key_id = made.json()["key"]["key_id"]
+    await identity.call("DELETE", f"/v1/keys/{key_id}", x_request_id="req-2")
+
+    changes = await rows.fetch(
+        "SELECT kind, subject, actor, request_id, reason FROM identity_change"
+        " WHERE actor <> 'set-up' ORDER BY change_id"
+    )
+
+    operator_id = identity.operator.split("_")[2]
+    acme = made.json()["tenant"]["tenant_id"]
+    assert [tuple(change) for change in changes] == [
+        ("tenant.registered", f"tenant/{acme}", operator_id, "req-1", "signed contract 7"),
+        ("key.issued", f"key/{key_id}", operator_id, "req-1", "signed contract 7"),
+        ("key.revoked", f"key/{key_id}", operator_id, "req-2", None),
+    ]
+
+
+async def test_a_repeated_revocation_is_no_second_change(identity: Identity, rows: asyncpg.Connection) -> None:
+    _, key = await identity.new_tenant()
+    path = f"/v1/keys/{key.split('_')[2]}"
+    await identity.call("DELETE", path)
+    await identity.call("DELETE", path)
+
+    assert await rows.fetchval("SELECT count(*) FROM identity_change WHERE kind = 'key.revoked'") == 1
+
+
+@pytest.mark.parametrize(
+    "edit",
+    ["UPDATE identity_change SET actor = 'nobody'", "DELETE FROM identity_change", "TRUNCATE identity_change"],
+)
+async def test_the_record_of_changes_cannot_be_edited(identity: Identity, rows: asyncpg.Connection, edit: str) -> None:
+    await identity.new_tenant()
+
+    with pytest.raises(asyncpg.PostgresError, match="appended to"):
+        await rows.execute(edit)
+
+
+async def test_a_request_that_fails_leaves_nothing_behind(identity: Identity, rows: asyncpg.Connection) -> None:
+    before = await everything_in(rows)
+
+    await identity.call("POST", "/v1/tenants", body={"name": "Acme", "plan_id": "gold"}, idempotency_key="k1")
+
+    assert await rows.fetchval("SELECT count(*) FROM tenant") == 0
+    assert await rows.fetchval("SELECT count(*) FROM idempotency_key") == 0
+    assert "gold" not in before + await everything_in(rows)
