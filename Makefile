@@ -8,7 +8,7 @@ LOCK_SHA := $(shell sha256sum requirements.lock | cut -c1-16)
 STAMP := $(VENV)/.installed-$(LOCK_SHA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down status doctor test check unit format lock
+.PHONY: help setup demo up down status doctor test check unit tools format lock
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ unit: setup  ## the tests that need no server
 
 test: setup check  ## everything, on the real parts
 	@$(BIN)/python -m pytest
+
+tools:  ## the tools that tests hold us to: cosign (needs Go, some minutes once)
+	@deploy/tools/build.sh cosign
 
 format: setup  ## lay the code out
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
