@@ -9,6 +9,7 @@ from typing import Final
 
 from libs.schemas.events import (
     FrozenWindow,
+    InvoiceIssued,
     ManifestSigned,
     Metric,
     PeriodClosed,
@@ -20,7 +21,7 @@ from libs.schemas.events import (
 from libs.schemas.values import GRAIN, Period, TenantId
 from libs.schemas.windows import window_digest
 from libs.signing.bundle import sign_blob
-from libs.signing.digests import sha256_hex
+from libs.signing.digests import from_base64
 from libs.signing.keys import SigningKey
 from services.invoicing.domain.closing import FrozenClose, IssuedInvoice, RatedClose, RequestedClose
 from services.invoicing.domain.documents import Issuer
@@ -58,9 +59,9 @@ def totalled(
     )
 
 
-def copied(metric: Metric, window: int, value: int | str) -> WindowCopy:
+def copied(metric: Metric, window: int, value: int | str, *, tenant: TenantId = TENANT) -> WindowCopy:
     """Return our copy of a total."""
-    return WindowCopy.of(totalled(metric, window, value))
+    return WindowCopy.of(totalled(metric, window, value, tenant=tenant))
 
 
 def plan_changed(plan_id: str = "starter", version: int = 1, gql: str = "2", ingest: str = "0.1") -> PlanChanged:
@@ -149,17 +150,19 @@ def issued(copies: Sequence[WindowCopy] = ()) -> IssuedInvoice:
 
 def manifest_signed(invoice: IssuedInvoice, key: SigningKey) -> ManifestSigned:
     """Return the invoice's manifest as signed by `key`, as evidence says it."""
-    return signed_over(invoice.manifest, invoice, key)
+    return signature_of(invoice.event(), key)
 
 
-def signed_over(content: bytes, invoice: IssuedInvoice, key: SigningKey) -> ManifestSigned:
-    """Return what evidence would say of `invoice` if it had signed `content`."""
+def signature_of(said: InvoiceIssued, key: SigningKey, *, over: bytes | None = None) -> ManifestSigned:
+    """Return what evidence says after it heard of the invoice; `over` is what it signed if not the manifest."""
+    manifest = from_base64(said.manifest)
+    assert manifest is not None
     return ManifestSigned(
-        tenant_id=invoice.tenant_id,
+        tenant_id=said.tenant_id,
         subject_kind="invoice",
-        subject_id=str(invoice.invoice_id),
-        manifest_sha=sha256_hex(invoice.manifest),
-        bundle=sign_blob(content, key).decode("utf-8"),
+        subject_id=said.invoice_id,
+        manifest_sha=said.manifest_sha,
+        bundle=sign_blob(manifest if over is None else over, key).decode("utf-8"),
         key_fingerprint=key.public.fingerprint,
         signed_at=AFTER,
     )

@@ -40,7 +40,7 @@ from tests.support.invoicing import (
     period_closed,
     rated,
     requested,
-    signed_over,
+    signature_of,
     starter,
     version,
 )
@@ -189,7 +189,7 @@ def test_a_signature_for_something_else_is_refused(change: dict[str, object]) ->
 def test_a_bundle_over_other_bytes_is_refused_whatever_the_event_says() -> None:
     invoice = issued(COPIES)
     with pytest.raises(WrongManifest, match="signs the digest"):
-        invoice.sign(signed_over(invoice.manifest + b" ", invoice, SigningKey.generate()))
+        invoice.sign(signature_of(invoice.event(), SigningKey.generate(), over=invoice.manifest + b" "))
 
 
 def test_an_invoice_is_one_per_close_and_its_number_is_no_part_of_its_id() -> None:
