@@ -97,7 +97,8 @@ async def ask_valkey(url: str, secret: str | None) -> None:
     try:
         await client.ping()
     except (RedisError, OSError, TimeoutError) as problem:
-        raise not_ready(problem.__cause__ if isinstance(problem.__cause__, OSError) else problem) from problem
+        beneath = problem.__cause__ or problem.__context__
+        raise not_ready(beneath if isinstance(beneath, OSError) else problem) from problem
     finally:
         await client.aclose()
 

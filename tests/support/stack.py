@@ -4,6 +4,7 @@ Fixtures (all synchronous, so that they serve any event loop):
 
     postgres               the superuser's DSN; `postgres_admin` is the same
     fresh_database(name)   makes an empty database with its own role and returns the role's DSN, password included
+    module_database(name)  the same for what all tests of a module share
     kafka_bootstrap        host:port
     valkey_url             unix:///... without a password; `valkey_password` and `valkey_password_file` go with it
 """
@@ -169,6 +170,16 @@ def valkey_password(valkey_password_file: Path) -> str:
 @pytest.fixture
 def fresh_database(postgres: str) -> Iterator[Callable[..., str]]:
     """A factory of empty databases, each with a role of its own that owns it; dropped when the test ends."""
+    yield from _databases(postgres)
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres: str) -> Iterator[Callable[..., str]]:
+    """The same for what all tests of a module share; dropped when its last test ends."""
+    yield from _databases(postgres)
+
+
+def _databases(postgres: str) -> Iterator[Callable[..., str]]:
     made: list[Tenure] = []
 
     def make(name: str = "fresh") -> str:
