@@ -63,7 +63,7 @@ class Directory:
         self._trusted = True
 
     def distrust(self) -> None:
-        """Answer Unavailable from now on: changes no longer arrive, so a revoked key would go unnoticed."""
+        """Answer Unavailable from now on: nobody reads the changes any more, so a revoked key would go unnoticed."""
         self._trusted = False
 
     def require_ready(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
+import pytest_asyncio
 
 from libs.access.keys import ApiKey, new_key
 from libs.bus.envelope import event_message
@@ -24,6 +24,7 @@ from services.identity.settings import IdentitySettings
 from tests.support.access import ENV, NOW
 from tests.support.conditions import eventually
 from tests.support.served import served
+from tests.support.stack import in_own_loop
 
 
 def write_operator_file(folder: Path, key: ApiKey) -> Path:
@@ -47,14 +48,14 @@ class Deployment:
         path = write_operator_file(self.folder, self.operator)
         app = create(self.settings.model_copy(update={"operator_digest_file": path}))
         async with served(app) as client:
-            yield Identity(app, client, self.operator.text)
+            yield Identity(self.settings, client, self.operator.text)
 
 
 @dataclass(slots=True)
 class Identity:
     """A running identity and a client of it."""
 
-    app: FastAPI
+    settings: IdentitySettings
     client: httpx.AsyncClient
     operator: str
 
@@ -96,19 +97,28 @@ class Identity:
         return await eventually(known, "the key works")
 
 
-@pytest.fixture
-async def bus(kafka_bootstrap: str) -> AsyncIterator[KafkaBus]:
-    """A connection of the test's own, as another process has one."""
-    connection = KafkaBus(kafka_bootstrap, client_id="test")
-    await connection.start()
-    yield connection
-    await connection.stop()
+def operator_settings(dsn: str, kafka_bootstrap: str) -> IdentitySettings:
+    """Return the settings of an identity over this database and broker."""
+    return IdentitySettings(postgres_url=dsn, kafka_bootstrap=kafka_bootstrap)
 
 
-@pytest.fixture
-async def bootstrap(bus: KafkaBus, kafka_bootstrap: str) -> str:
+@asynccontextmanager
+async def connected(kafka_bootstrap: str) -> AsyncIterator[KafkaBus]:
+    """Give a connection as another process has one."""
+    bus = KafkaBus(kafka_bootstrap, client_id="test")
+    await bus.start()
+    yield bus
+    await bus.stop()
+
+
+@pytest.fixture(scope="session")
+def bootstrap(kafka_bootstrap: str) -> str:
     """The broker's address, once quota has published the plan starter there."""
-    await bus.ensure_topics(topics_of("identity"))
+    in_own_loop(_publish_plan(kafka_bootstrap))
+    return kafka_bootstrap
+
+
+async def _publish_plan(kafka_bootstrap: str) -> None:
     plan = PlanChanged(
         plan_id="starter",
         version=1,
@@ -117,21 +127,23 @@ async def bootstrap(bus: KafkaBus, kafka_bootstrap: str) -> str:
         price_map=PriceMap.model_validate({"gql_per_million": "2", "ingest_per_k": "0.1"}),
         effective_at=NOW,
     )
-    await bus.publisher.publish(
-        [event_message("plan-changes", plan, key="plan/starter/1", event_id=uuid.uuid4(), at=NOW)]
-    )
-    return kafka_bootstrap
+    said = event_message("plan-changes", plan, key="plan/starter/1", event_id=uuid.uuid4(), at=NOW)
+    async with connected(kafka_bootstrap) as bus:
+        await bus.ensure_topics(topics_of("identity"))
+        await bus.publisher.publish([said])
 
 
 @pytest.fixture
 def deployment(fresh_database: Callable[..., str], bootstrap: str, tmp_path: Path) -> Deployment:
     """A fresh deployment of identity, not started."""
-    settings = IdentitySettings(postgres_url=fresh_database("identity"), kafka_bootstrap=bootstrap)
-    return Deployment(settings, tmp_path)
+    return Deployment(operator_settings(fresh_database("identity"), bootstrap), tmp_path)
 
 
-@pytest.fixture
-async def identity(deployment: Deployment) -> AsyncIterator[Identity]:
-    """A running identity."""
-    async with deployment.running() as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def identity(
+    module_database: Callable[..., str], bootstrap: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Identity]:
+    """A running identity that the tests of a module share: each makes tenants of its own."""
+    settings = operator_settings(module_database("identity"), bootstrap)
+    async with Deployment(settings, tmp_path_factory.mktemp("identity")).running() as running:
         yield running

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from datetime import timedelta
 
 import httpx
+import pytest
 
 from libs.access.scopes import ALL_SCOPES, DEFAULT_SCOPES
 from libs.runtime.clock import SystemClock
@@ -13,11 +15,43 @@ from libs.schemas.values import rfc3339
 from tests.integration.identity.conftest import Identity
 from tests.support.access import api_key, tenant_id
 
-ORDER = {"name": "Acme", "billing_zone": "Europe/Berlin"}
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+Order = dict[str, object]
+MAX_PAGES = 100  # more than the tests of this module can fill
 
 
-async def tenant_names(identity: Identity) -> list[str]:
-    return [tenant["name"] for tenant in (await identity.call("GET", "/v1/tenants")).json()["items"]]
+@pytest.fixture
+def name() -> str:
+    """The name of a tenant of this test alone."""
+    return f"Acme {secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def claim() -> str:
+    """An Idempotency-Key of this test alone."""
+    return secrets.token_hex(8)
+
+
+@pytest.fixture
+def order(name: str) -> Order:
+    return {"name": name, "billing_zone": "Europe/Berlin"}
+
+
+async def all_tenants(identity: Identity, limit: int) -> list[dict[str, str]]:
+    """Return all tenants, walking the pages to the last."""
+    items: list[dict[str, str]] = []
+    query = f"?limit={limit}"
+    for _ in range(MAX_PAGES):
+        page = (await identity.call("GET", f"/v1/tenants{query}")).json()
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        query = f"?limit={limit}&cursor={page['next_cursor']}"
+    raise AssertionError("the pages do not end")
+
+
+async def count_of(identity: Identity, name: str) -> int:
+    return [tenant["name"] for tenant in await all_tenants(identity, limit=500)].count(name)
 
 
 def without_secret(answer: httpx.Response) -> list[object]:
@@ -26,13 +60,13 @@ def without_secret(answer: httpx.Response) -> list[object]:
     return [body.get("tenant"), shown_again]
 
 
-async def test_a_registered_tenant_is_answered_with_its_first_key(identity: Identity) -> None:
-    answer = await identity.call("POST", "/v1/tenants", body=ORDER)
+async def test_a_registered_tenant_is_answered_with_its_first_key(identity: Identity, name: str, order: Order) -> None:
+    answer = await identity.call("POST", "/v1/tenants", body=order)
 
     tenant, key = answer.json()["tenant"], answer.json()["key"]
     assert answer.status_code == 201
     assert (tenant["name"], tenant["plan_id"], tenant["billing_zone"], tenant["status"]) == (
-        "Acme",
+        name,
         "starter",
         "Europe/Berlin",
         "active",
@@ -63,57 +97,63 @@ async def test_the_operator_of_the_set_up_may_do_everything(identity: Identity) 
     assert (me["kind"], me["scopes"]) == ("operator", sorted(ALL_SCOPES))
 
 
-async def test_a_repeated_request_creates_nothing_and_is_answered_alike_without_the_secret(identity: Identity) -> None:
-    first = await identity.call("POST", "/v1/tenants", body=ORDER, idempotency_key="k1")
-    again = await identity.call("POST", "/v1/tenants", body=ORDER, idempotency_key="k1")
+async def test_a_repeated_request_creates_nothing_and_is_answered_alike_without_the_secret(
+    identity: Identity, name: str, order: Order, claim: str
+) -> None:
+    first = await identity.call("POST", "/v1/tenants", body=order, idempotency_key=claim)
+    again = await identity.call("POST", "/v1/tenants", body=order, idempotency_key=claim)
 
     assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
     assert without_secret(again) == without_secret(first)
     assert again.json()["key"]["secret"] is None
     assert "stored nowhere" in again.json()["key"]["note"]
-    assert await tenant_names(identity) == ["Acme"]
+    assert await count_of(identity, name) == 1
 
 
-async def test_of_many_equal_requests_at_once_one_creates(identity: Identity) -> None:
+async def test_of_many_equal_requests_at_once_one_creates(
+    identity: Identity, name: str, order: Order, claim: str
+) -> None:
     answers = await asyncio.gather(
-        *(identity.call("POST", "/v1/tenants", body=ORDER, idempotency_key="k1") for _ in range(6))
+        *(identity.call("POST", "/v1/tenants", body=order, idempotency_key=claim) for _ in range(6))
     )
 
     assert [answer.status_code for answer in answers] == [201] * 6
     assert len([answer for answer in answers if answer.json()["key"]["secret"]]) == 1
-    assert await tenant_names(identity) == ["Acme"]
+    assert await count_of(identity, name) == 1
 
 
-async def test_requests_without_an_idempotency_key_each_create(identity: Identity) -> None:
-    await identity.call("POST", "/v1/tenants", body=ORDER)
-    await identity.call("POST", "/v1/tenants", body=ORDER)
+async def test_requests_without_an_idempotency_key_each_create(identity: Identity, name: str, order: Order) -> None:
+    await identity.call("POST", "/v1/tenants", body=order)
+    await identity.call("POST", "/v1/tenants", body=order)
 
-    assert await tenant_names(identity) == ["Acme", "Acme"]
+    assert await count_of(identity, name) == 2
 
 
-async def test_an_idempotency_key_belongs_to_one_body(identity: Identity) -> None:
-    await identity.call("POST", "/v1/tenants", body=ORDER, idempotency_key="k1")
-    other = await identity.call("POST", "/v1/tenants", body={"name": "Other"}, idempotency_key="k1")
+async def test_an_idempotency_key_belongs_to_one_body(identity: Identity, order: Order, claim: str) -> None:
+    await identity.call("POST", "/v1/tenants", body=order, idempotency_key=claim)
+    other = await identity.call("POST", "/v1/tenants", body={"name": "Other"}, idempotency_key=claim)
 
     assert (other.status_code, other.json()["error"]) == (422, "idempotency_key_reused")
 
 
-async def test_an_idempotency_key_belongs_to_one_path(identity: Identity) -> None:
+async def test_an_idempotency_key_belongs_to_one_path(identity: Identity, claim: str) -> None:
     acme, _ = await identity.new_tenant("Acme")
     other, _ = await identity.new_tenant("Other")
     body = {"name": "ci"}
 
-    first = await identity.call("POST", f"/v1/tenants/{acme}/keys", body=body, idempotency_key="k1")
-    second = await identity.call("POST", f"/v1/tenants/{other}/keys", body=body, idempotency_key="k1")
+    first = await identity.call("POST", f"/v1/tenants/{acme}/keys", body=body, idempotency_key=claim)
+    second = await identity.call("POST", f"/v1/tenants/{other}/keys", body=body, idempotency_key=claim)
 
     assert (first.json()["key"]["tenant_id"], second.json()["key"]["tenant_id"]) == (acme, other)
 
 
 async def test_a_refused_request_can_be_repeated_under_its_idempotency_key_once_it_is_possible(
-    identity: Identity,
+    identity: Identity, claim: str
 ) -> None:
-    refused = await identity.call("POST", "/v1/tenants", body={"name": "A", "plan_id": "gold"}, idempotency_key="k1")
-    taken = await identity.call("POST", "/v1/tenants", body={"name": "A"}, idempotency_key="k1")
+    refused = await identity.call(
+        "POST", "/v1/tenants", body={"name": "Acme", "plan_id": "gold"}, idempotency_key=claim
+    )
+    taken = await identity.call("POST", "/v1/tenants", body={"name": "Acme"}, idempotency_key=claim)
 
     assert (refused.status_code, refused.json()["error"]) == (422, "unknown_plan")
     assert taken.status_code == 201
@@ -140,23 +180,21 @@ async def test_another_tenant_and_no_tenant_look_alike(identity: Identity) -> No
     assert (of_other["title"], of_other["detail"]) == (of_nobody["title"], of_nobody["detail"])
 
 
-async def test_pages_of_tenants_hold_each_once_in_order(identity: Identity) -> None:
-    names = [f"T{number}" for number in range(5)]
-    for name in names:
-        await identity.call("POST", "/v1/tenants", body={"name": name})
+async def test_pages_of_tenants_hold_each_once_in_order(identity: Identity, name: str) -> None:
+    names = [f"{name} {number}" for number in range(5)]
+    for one in names:
+        await identity.call("POST", "/v1/tenants", body={"name": one})
 
-    first = (await identity.call("GET", "/v1/tenants?limit=2")).json()
-    second = (await identity.call("GET", f"/v1/tenants?limit=2&cursor={first['next_cursor']}")).json()
-    third = (await identity.call("GET", f"/v1/tenants?limit=2&cursor={second['next_cursor']}")).json()
+    walked = await all_tenants(identity, limit=2)
 
-    assert [tenant["name"] for page in (first, second, third) for tenant in page["items"]] == names
-    assert third["next_cursor"] is None
+    assert [tenant["name"] for tenant in walked if tenant["name"].startswith(name)] == names
+    assert len({tenant["tenant_id"] for tenant in walked}) == len(walked)
 
 
 async def test_a_page_that_ends_exactly_at_the_last_tenant_is_the_last(identity: Identity) -> None:
-    await identity.call("POST", "/v1/tenants", body=ORDER)
+    _, key = await identity.new_tenant()
 
-    assert (await identity.call("GET", "/v1/tenants?limit=1")).json()["next_cursor"] is None
+    assert (await identity.call("GET", "/v1/tenants?limit=1", key)).json()["next_cursor"] is None
 
 
 async def test_a_gateways_key_names_the_tenants_that_it_was_made_for(identity: Identity) -> None:
@@ -178,12 +216,12 @@ async def test_a_gateways_key_for_a_tenant_that_there_is_not_is_refused_by_name(
     assert (answer.status_code, answer.json()["unknown"]) == (422, [tenant_id(1)])
 
 
-async def test_a_repeated_order_of_a_gateways_key_makes_one(identity: Identity) -> None:
+async def test_a_repeated_order_of_a_gateways_key_makes_one(identity: Identity, claim: str) -> None:
     acme, _ = await identity.new_tenant()
     body = {"kind": "edge", "name": "gateway", "act_for": [acme]}
 
-    first = await identity.call("POST", "/v1/keys", body=body, idempotency_key="k1")
-    again = await identity.call("POST", "/v1/keys", body=body, idempotency_key="k1")
+    first = await identity.call("POST", "/v1/keys", body=body, idempotency_key=claim)
+    again = await identity.call("POST", "/v1/keys", body=body, idempotency_key=claim)
 
     assert without_secret(again) == without_secret(first)
     assert again.json()["key"]["secret"] is None
