@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Self
 
-from fastapi import APIRouter, Depends, Query, Request, Response, Security
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +15,7 @@ from libs.schemas.values import AnyTenantId, Instant, TenantId
 from libs.store.pool import Pool, transaction
 from services.quota.domain.gcra import MAX_PER_S
 from services.quota.domain.limits import Limit
+from services.quota.domain.plans import Act
 from services.quota.handlers import Assigning, Checking, Held, Question
 from services.quota.store.plans import plans_after
 
@@ -140,6 +141,13 @@ async def pool_of(request: Request) -> Pool:
     return pool
 
 
+async def act_of(
+    request: Request, caller: Caller, maestro_reason: Annotated[str | None, Header(max_length=200)] = None
+) -> Act:
+    """Return who changes something and in which request; the header Maestro-Reason may say why."""
+    return Act(caller.key_id, request.state.request_id, maestro_reason)
+
+
 Desk = Annotated[Assigning, Depends(assigning_of)]
 Db = Annotated[Pool, Depends(pool_of)]
 
@@ -186,10 +194,10 @@ async def get_tenant_plan(tenant_id: AnyTenantId, caller: Caller, desk: Desk, db
 
 @router.put("/tenants/{tenant_id}/plan")
 async def put_tenant_plan(
-    tenant_id: AnyTenantId, body: PlanBody, caller: Caller, desk: Desk, db: Db
+    tenant_id: AnyTenantId, body: PlanBody, caller: Caller, act: Annotated[Act, Depends(act_of)], desk: Desk, db: Db
 ) -> TenantPlanShown:
     """Put a tenant on the newest version of a plan. The same again changes nothing; limiters follow within a second."""
     caller.require("quota:write")
     known = caller.tenant(tenant_id)
     async with transaction(db) as tx:
-        return TenantPlanShown.of(known, await desk.assign(tx, known, body.plan_id, body.effective_at, caller.key_id))
+        return TenantPlanShown.of(known, await desk.assign(tx, known, body.plan_id, body.effective_at, act))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,16 +17,13 @@ from libs.schemas.values import TenantId, window_of
 from libs.store.pool import Pool, Tx, transaction
 from services.quota.domain.catalogue import PlanDocument, new_versions
 from services.quota.domain.limits import Limit, Standing, rate_of, rate_standing, storage_standing
-from services.quota.domain.plans import PlanTable, in_force, reassign
+from services.quota.domain.plans import Act, PlanTable, in_force, reassign
 from services.quota.errors import CallerUnauthenticated, LimitReached, PlanPending, UnknownPlan
 from services.quota.metrics import count_decision
 from services.quota.store import gauges, plans
 from services.quota.store.limiter import Limiter
 
 PLANS_TOPIC = "plan-changes"
-ON_REGISTRATION = "registration"
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +124,10 @@ class Assigning:
             return
         now = self.clock.now()
         first = await self._newest(tx, tenant.plan_id, window_of(min(tenant.changed_at, now)))
-        await plans.add_assignment(tx, tenant.tenant_id, first, now, ON_REGISTRATION)
+        await plans.add_assignment(tx, tenant.tenant_id, first, now, Act("registration", received.meta.id))
         await self._told(tx, tenant.tenant_id, now)
 
-    async def assign(self, tx: Tx, tenant_id: TenantId, plan_id: str, effective_at: datetime | None, by: str) -> Held:
+    async def assign(self, tx: Tx, tenant_id: TenantId, plan_id: str, effective_at: datetime | None, by: Act) -> Held:
         """Put the tenant on the newest version of a plan from `effective_at` (now) on; what already is changes nothing.
 
         Raises UnknownPlan, PlanChangeTooEarly, and PlanPending for a tenant whose first plan is on its way.

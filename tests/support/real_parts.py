@@ -11,6 +11,7 @@ import pytest
 PART_OF_FIXTURE: Final = {
     "postgres": "PostgreSQL 18 (embedded)",
     "valkey_url": "Valkey 9 (embedded)",
+    "own_valkey": "Valkey 9 (embedded)",
     "kafka_bootstrap": "Apache Kafka 4.3.0 (KRaft, embedded)",
     "stack": "whole stack, each service its own process",
     "cosign": "cosign 3.1.3",

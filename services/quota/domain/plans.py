@@ -14,6 +14,15 @@ from services.quota.errors import PlanChangeTooEarly, PlanPending
 MAX_BACKDATING: Final = timedelta(minutes=5)  # what two clocks may differ by; further back lies invoiced usage
 
 
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Who changes something (a key id, or what happened), in which request, and why."""
+
+    actor: str
+    request_id: str
+    reason: str | None = None
+
+
 class PlanTable:
     """All plan versions and all tenants' assignments, fed record by record from `plan-changes`.
 

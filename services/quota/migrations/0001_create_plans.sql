@@ -26,8 +26,8 @@ CREATE TABLE tenant_plan (
   version integer NOT NULL,
   FOREIGN KEY (plan_id, version) REFERENCES plan_version (plan_id, version)
 );
--- Appended to; a change that was planned and given up before it began is withdrawn, not deleted. assigned_by is a key
--- id (a pseudonym), or what happened.
+-- Appended to; a change that was planned and given up before it began is withdrawn, not deleted. The actor is a key id (a
+-- pseudonym) or 'registration'.
 CREATE TABLE tenant_plan_history (
   assignment_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   tenant_id text NOT NULL CHECK (tenant_id ~ '^tnt_[a-z2-7]{20}$'),
@@ -35,7 +35,9 @@ CREATE TABLE tenant_plan_history (
   version integer NOT NULL,
   effective_at timestamptz NOT NULL,
   assigned_at timestamptz NOT NULL,
-  assigned_by text NOT NULL,
+  actor text NOT NULL,
+  request_id text NOT NULL,
+  reason text,
   withdrawn_at timestamptz,
   FOREIGN KEY (plan_id, version) REFERENCES plan_version (plan_id, version)
 );

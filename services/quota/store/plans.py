@@ -13,6 +13,7 @@ import asyncpg
 from libs.schemas.events import Limits, PlanAssignment, PlanChanged, PriceMap
 from libs.schemas.values import TenantId
 from libs.store.pool import Tx
+from services.quota.domain.plans import Act
 
 _SEED_LOCK: Final = 0x6D61_6573_7175_6F01  # one process at a time compares the documents with the catalogue
 
@@ -68,9 +69,19 @@ async def history_of(tx: Tx, tenant_id: TenantId) -> tuple[PlanAssignment, ...]:
     return tuple(PlanAssignment(**dict(row)) for row in rows)
 
 
-async def add_assignment(tx: Tx, tenant_id: TenantId, wanted: PlanAssignment, now: datetime, by: str) -> None:
+async def add_assignment(tx: Tx, tenant_id: TenantId, wanted: PlanAssignment, now: datetime, by: Act) -> None:
     """Add an assignment; the caller holds the history's lock."""
-    await tx.execute(_ADD_ASSIGNMENT, tenant_id, wanted.plan_id, wanted.version, wanted.effective_at, now, by)
+    await tx.execute(
+        _ADD_ASSIGNMENT,
+        tenant_id,
+        wanted.plan_id,
+        wanted.version,
+        wanted.effective_at,
+        now,
+        by.actor,
+        by.request_id,
+        by.reason,
+    )
 
 
 async def put_in_force(tx: Tx, tenant_id: TenantId, held: PlanAssignment) -> None:
@@ -126,8 +137,9 @@ SELECT plan_id, version, effective_at FROM tenant_plan_history
 WHERE tenant_id = $1 AND withdrawn_at IS NULL ORDER BY effective_at
 """
 _ADD_ASSIGNMENT: Final = """
-INSERT INTO tenant_plan_history (tenant_id, plan_id, version, effective_at, assigned_at, assigned_by)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO tenant_plan_history
+  (tenant_id, plan_id, version, effective_at, assigned_at, actor, request_id, reason)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 _WITHDRAW: Final = """
 UPDATE tenant_plan_history SET withdrawn_at = $3

@@ -17,6 +17,7 @@ from libs.schemas.events import TenantChanged, TenantPlanChanged
 from libs.store.migrate import STORE_MIGRATIONS, migrate
 from libs.store.pool import Pool, open_pool, transaction
 from services.quota.domain.catalogue import read_catalogue
+from services.quota.domain.plans import Act
 from services.quota.errors import UnknownPlan
 from services.quota.handlers import Assigning
 from services.quota.settings import QuotaSettings
@@ -28,6 +29,7 @@ CATALOGUE = QuotaSettings().plans_file.read_text("utf-8")
 DOCUMENTS = read_catalogue(CATALOGUE, name="plans.yaml")
 DEARER = read_catalogue(CATALOGUE.replace('gql_per_million: "2"', 'gql_per_million: "2.5"', 1), name="plans.yaml")
 HOUR = timedelta(hours=1)
+BY = Act("an-operator", "request-1", "upgrade")
 
 
 @pytest.fixture
@@ -133,11 +135,24 @@ async def test_all_assignments_are_said_oldest_first(pool: Pool, assigning: Assi
     clock.advance(HOUR)
 
     async with transaction(pool) as tx:
-        await assigning.assign(tx, TENANT, "enterprise", None, "an-operator")
+        await assigning.assign(tx, TENANT, "enterprise", None, BY)
 
     plans = [(one.plan_id, one.effective_at) for one in (await last_said(pool)).assignments]
     assert plans == [("starter", NOON), ("enterprise", NOON + HOUR)]
     assert await pool.fetchval("SELECT plan_id FROM tenant_plan WHERE tenant_id = $1", TENANT) == "enterprise"
+
+
+async def test_a_change_keeps_who_made_it_in_which_request_and_why(
+    pool: Pool, assigning: Assigning, clock: ManualClock
+) -> None:
+    await register(pool, assigning)
+    clock.advance(HOUR)
+
+    async with transaction(pool) as tx:
+        await assigning.assign(tx, TENANT, "pro", None, BY)
+
+    rows = await pool.fetch("SELECT actor, request_id, reason FROM tenant_plan_history ORDER BY assignment_id")
+    assert [tuple(row) for row in rows] == [("registration", "1", None), ("an-operator", "request-1", "upgrade")]
 
 
 async def test_what_was_planned_and_given_up_is_kept_as_withdrawn(
@@ -146,10 +161,10 @@ async def test_what_was_planned_and_given_up_is_kept_as_withdrawn(
     await register(pool, assigning)
     clock.advance(HOUR)
     async with transaction(pool) as tx:
-        await assigning.assign(tx, TENANT, "pro", NOON + 9 * HOUR, "an-operator")
+        await assigning.assign(tx, TENANT, "pro", NOON + 9 * HOUR, BY)
 
     async with transaction(pool) as tx:
-        held = await assigning.assign(tx, TENANT, "enterprise", None, "an-operator")
+        held = await assigning.assign(tx, TENANT, "enterprise", None, BY)
 
     withdrawn = await pool.fetch("SELECT plan_id FROM tenant_plan_history WHERE withdrawn_at IS NOT NULL")
     assert [row["plan_id"] for row in withdrawn] == ["pro"]
@@ -167,7 +182,7 @@ async def test_moving_to_the_new_version_of_the_same_plan_takes_asking(
 
     async with transaction(pool) as tx:
         before = await assigning.held(tx, TENANT)
-        after = await assigning.assign(tx, TENANT, "starter", None, "an-operator")
+        after = await assigning.assign(tx, TENANT, "starter", None, BY)
 
     assert (before.plan.version, after.plan.version) == (1, 2)
 
