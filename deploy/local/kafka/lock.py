@@ -1,7 +1,7 @@
 """Write `jgo.lock.toml` anew: `python -m deploy.local.kafka.lock`. Needed only when the versions below change.
 
-jgo's resolver walks Kafka's dependencies; its own lock format keeps what it found with SHA-256 digests. The digests are
-of what arrived: compare a change against the published ones before it is committed.
+jgo's resolver walks Kafka's dependencies; its own lock format keeps what it found with SHA-256 digests. The digests
+are of what arrived: compare a change against the published ones before it is committed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from jgo.parse import Coordinate
 from deploy.local.kafka.jars import LOCK
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.0"
-# Without a binding Kafka logs nothing at all. It is taken alone: its dependencies are among Kafka's, and resolved beside
-# Kafka its own rules would replace kafka-clients by an older version.
+# Without a binding Kafka logs nothing at all. It is taken alone: its dependencies are among Kafka's, and resolved
+# beside Kafka its own rules would replace kafka-clients by an older version.
 BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 
 

@@ -25,7 +25,7 @@ JVM_FLAGS = (  # the first compiler tier and the serial collector start fastest 
 FORMAT_TIMEOUT_S = 60  # 2 s here
 LOG4J = Path(__file__).with_name("log4j2.xml")
 
-# A killed broker is let in again only when its last session is over: 4 s instead of 9 s make a restart that much shorter.
+# A killed broker is let in again only when its last session is over: 4 s instead of 9 s shorten its restart.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
