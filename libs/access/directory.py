@@ -92,10 +92,6 @@ class Directory:
             raise Unauthenticated("send `Authorization: Bearer <API key>` with a key that is valid here")
         return entry.principal
 
-    def holds(self, key_id: str) -> bool:
-        """Tell whether the key was heard of and is not revoked."""
-        return key_id in self._entries
-
     def tenant(self, tenant_id: str) -> TenantChanged | None:
         """Return the tenant as it last was said to be, None where nothing was said."""
         return self._tenants.get(tenant_id)

@@ -46,12 +46,13 @@ def create(settings: IdentitySettings) -> FastAPI:
             await bus.start()
             stack.push_async_callback(bus.stop)
             await bus.ensure_topics(topics_of("identity"))
+            async with transaction(pool) as tx:
+                await registrar.adopt_operator_key(tx, operator_key_of(settings))
             relay = Relay(pool, bus, service="identity", instance=settings.instance)
+            await relay.drain()  # what was said before the start is in the directory before we are ready
             await stack.enter_async_context(background("relay", relay.run()))
             await stack.enter_async_context(background(f"reader of {PLANS_TOPIC}", plan_table.run()))
             await stack.enter_async_context(fed(directory, bus))
-            async with transaction(pool) as tx:
-                app.state.operator_key_id = await registrar.adopt_operator_key(tx, operator_key_of(settings))
             app.state.clock, app.state.directory = clock, directory
             app.state.registrar, app.state.pool = registrar, pool
             yield
@@ -60,9 +61,6 @@ def create(settings: IdentitySettings) -> FastAPI:
         directory.require_ready()
         if not plan_table.ready.is_set():
             raise Unavailable("the plans are still being read; try again")
-        operator_key_id: str | None = app.state.operator_key_id
-        if operator_key_id is not None and not directory.holds(operator_key_id):
-            raise Unavailable("the operator's key is still being published; try again")
 
     app = create_app("identity", lifespan, ready=ready)
     app.include_router(api.router)

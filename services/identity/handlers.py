@@ -83,21 +83,17 @@ class Registrar:
             await _tell_key(tx, "key.revoked", key, act)
         return key
 
-    async def adopt_operator_key(self, tx: Tx, given: OperatorKey | None) -> str | None:
-        """Make `given`, which set-up wrote, the one live operator key, and revoke the one before it.
-
-        Returns its id; None where there is none or it was revoked.
-        """
+    async def adopt_operator_key(self, tx: Tx, given: OperatorKey | None) -> None:
+        """Make `given`, which set-up wrote, the one live operator key, and revoke the one before it."""
         if given is None:
-            return None
+            _log.warning("set-up named no operator key: only keys that were made before work")
+            return
         held = {key.key_id: key for key in await store.operator_keys(tx)}
         for key in domain.adopt_operator_key(given, list(held.values()), self.clock.now()):
             await (store.update_key if key.key_id in held else store.insert_key)(tx, key)
             await _tell_key(tx, "key.adopted" if key.revoked_at is None else "key.revoked", key, AT_START)
         if given.key_id in held and held[given.key_id].revoked_at is not None:
             _log.error("operator key %s was revoked: make a new one and write its digest file", given.key_id)
-            return None
-        return given.key_id
 
 
 async def tenant_by_id(tx: Tx, tenant_id: TenantId) -> Tenant:
