@@ -11,10 +11,11 @@ from libs.access.directory import Directory
 from libs.access.feed import fed
 from libs.bus.kafka import KafkaBus
 from libs.bus.offsets import BUS_MIGRATIONS
+from libs.bus.ports import Bus
 from libs.bus.relay import Relay
 from libs.bus.topics import topics_of
 from libs.runtime.background import background
-from libs.runtime.clock import SystemClock
+from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.errors import Unavailable
 from libs.runtime.web import create_app
 from libs.store.migrate import STORE_MIGRATIONS, migrate
@@ -32,10 +33,10 @@ from services.metering.settings import MeteringSettings, meters_in_force
 from services.metering.store import MIGRATIONS, ids
 
 
-def create(settings: MeteringSettings) -> FastAPI:
+def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock | None = None) -> FastAPI:
     """Return the application of metering; nothing is opened before its lifespan begins."""
-    clock, directory, instance = SystemClock(), Directory(settings.env), settings.instance
-    bus = KafkaBus(settings.kafka_bootstrap, client_id=f"metering.{instance}")
+    clock, directory, instance = clock or SystemClock(), Directory(settings.env), settings.instance
+    bus = bus or KafkaBus(settings.kafka_bootstrap, client_id=f"metering.{instance}")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -63,7 +64,7 @@ def create(settings: MeteringSettings) -> FastAPI:
             app.state.clock, app.state.directory, app.state.gate = clock, directory, Gate()
             app.state.edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
             app.state.queries, app.state.meters = Queries(pool, reading, fingerprints), meters
-            app.state.shards = shards
+            app.state.shards, app.state.pool = shards, pool
             yield
 
     async def ready() -> None:

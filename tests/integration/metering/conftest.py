@@ -1,0 +1,51 @@
+"""Metering on real servers: a database of its own, and the session's Kafka or a bus in memory, where time is set."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from libs.bus.kafka import KafkaBus
+from libs.bus.memory import MemoryBus
+from libs.runtime.clock import ManualClock
+from services.metering.settings import MeteringSettings
+from tests.support.metering_world import World, metering_world
+
+MID_MONTH = datetime(2026, 11, 24, 10, 7, tzinfo=UTC)
+
+
+@pytest.fixture
+def settings(fresh_database: Callable[..., str]) -> MeteringSettings:
+    return MeteringSettings(postgres_url=fresh_database("metering"))
+
+
+@pytest.fixture
+async def on_kafka(settings: MeteringSettings, kafka_bootstrap: str) -> AsyncIterator[World]:
+    """Metering over its real wiring; the test has a connection of its own, for the service closes its one."""
+    connection = KafkaBus(kafka_bootstrap, client_id="test")
+    await connection.start()
+    async with metering_world(settings, KafkaBus(kafka_bootstrap, client_id="metering.0")) as served:
+        served.bus = connection
+        yield served
+    await connection.stop()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Seven minutes past ten in the middle of a month."""
+    return ManualClock(MID_MONTH)
+
+
+@pytest.fixture
+def broker(clock: ManualClock) -> MemoryBus:
+    """A broker in memory, whose append times are the clock's."""
+    return MemoryBus(clock)
+
+
+@pytest.fixture
+async def world(settings: MeteringSettings, broker: MemoryBus, clock: ManualClock) -> AsyncIterator[World]:
+    """Metering over a real database and a broker in memory."""
+    async with metering_world(settings, broker, clock) as served:
+        yield served
