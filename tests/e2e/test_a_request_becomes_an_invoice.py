@@ -10,13 +10,14 @@ from typing import Any
 
 import httpx
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from libs.bus.kafka import KafkaBus
+from libs.bus.records import Record, TopicPartition
 from libs.schemas.events import CloseRequested, InvoiceIssued, ManifestSigned, PeriodClosed
 from samples.hello_tenant.maestro_http import Tenant
 from samples.hello_tenant.steps import Cast, Scene
@@ -118,26 +119,28 @@ def test_one_trace_leads_from_the_close_request_to_the_signed_invoice(ending: En
 
 async def traces_of(bootstrap: str, tenants: set[str]) -> dict[tuple[str, str], set[str]]:
     """Return the trace ids in the headers of the events of WAY, by topic and tenant."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, group_id=None)
-    await consumer.start()
-    try:
-        return await _traces(consumer, tenants)
-    finally:
-        await consumer.stop()
-
-
-async def _traces(consumer: AIOKafkaConsumer, tenants: set[str]) -> dict[tuple[str, str], set[str]]:
-    partitions = [TopicPartition(topic, n) for topic in WAY for n in consumer.partitions_for_topic(topic) or ()]
-    consumer.assign(partitions)
-    ends = await consumer.end_offsets(partitions)
-    await consumer.seek_to_beginning(*partitions)
     traces: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    while any([await consumer.position(partition) < ends[partition] for partition in partitions]):
-        for partition, records in (await consumer.getmany(timeout_ms=500)).items():
-            for record in records:
-                headers = dict(record.headers)
-                is_ours = record.key.decode() in tenants and headers["ce_type"].decode() == WAY[partition.topic]
-                if is_ours:
-                    trace_id = headers["traceparent"].decode().split("-")[1]
-                    traces[partition.topic, record.key.decode()].add(trace_id)
+    bus = KafkaBus(bootstrap, client_id="test")
+    await bus.start()
+    try:
+        for topic, event_type in WAY.items():
+            for record in await all_records(bus, topic):
+                tenant = (record.key or b"").decode()
+                if tenant in tenants and record.header("ce_type") == event_type.encode():
+                    traces[topic, tenant].add((record.header("traceparent") or b"").decode().split("-")[1])
+    finally:
+        await bus.stop()
     return dict(traces)
+
+
+async def all_records(bus: KafkaBus, topic: str) -> list[Record]:
+    """Return everything that the topic holds now."""
+    reader = bus.reader(topic)
+    left = {TopicPartition(topic, partition): end for partition, end in (await reader.start()).items() if end}
+    records: list[Record] = []
+    while left:
+        fetched = await reader.poll()
+        records += fetched.records
+        left = {place: end for place, end in left.items() if fetched.positions.get(place, 0) < end}
+    await reader.stop()
+    return records

@@ -56,9 +56,11 @@ def perform(stack: WholeStack, habits: tuple[Habits, ...], play: Play) -> Ending
     screen = Screen(Console(file=io.StringIO()))
     with steps.scene_of(stack.addresses, screen, habits) as scene:
         cast = steps.create_cast(scene)
+        left = dict(sorted(play.during.items()))
         with steps.gateway_of(scene, cast) as gateway:
-            counted = steps.run_traffic(scene, cast, gateway, _acting(scene, cast, play))
+            counted = steps.run_traffic(scene, cast, gateway, _acting(scene, cast, left))
             sent = gateway.flush()
+        assert not left, "the load was over before everything had happened"
         play.before_close(scene, cast)
         traceparent = new_traceparent()
         steps.request_close(scene, cast, traceparent)
@@ -68,9 +70,8 @@ def perform(stack: WholeStack, habits: tuple[Habits, ...], play: Play) -> Ending
     return Ending(cast, counted, sent, invoices, ledger, traceparent.split("-")[1])
 
 
-def _acting(scene: Scene, cast: Cast, play: Play) -> Callable[[str, int, int], None]:
-    """Watch the load, and do each act once, when its share of the calls is done. The load goes on meanwhile."""
-    left = dict(sorted(play.during.items()))
+def _acting(scene: Scene, cast: Cast, left: dict[float, Act]) -> Callable[[str, int, int], None]:
+    """Watch the load, and do each act that is left once its share of the calls is done. The load goes on meanwhile."""
 
     def watch(phase: str, done: int, total: int) -> None:
         for share in [share for share in left if phase == STEADY and done >= share * total]:
