@@ -131,6 +131,7 @@ class Board:
         self._path = status_file(places)
         self._supervisor = supervisor
         self._parts = {name: PartStatus(name) for name in names}
+        self._lost = False
         self._save()
 
     def __getitem__(self, name: str) -> PartStatus:
@@ -143,8 +144,23 @@ class Board:
             self._parts[name] = changed
             self._save()
 
+    def is_ours(self) -> bool:
+        """Whether the record on disk is still this one; once it is not, nothing is written any more."""
+        try:
+            on_disk = _decode(json.loads(self._path.read_text()))
+        except FileNotFoundError:
+            self._lost = True
+        else:
+            self._lost = self._lost or on_disk.supervisor != self._supervisor
+        return not self._lost
+
     def _save(self) -> None:
+        if self._lost:
+            return
         status = StackStatus(self._supervisor, tuple(self._parts.values()))
         draft = self._path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(asdict(status), indent=1))
-        draft.replace(self._path)
+        try:
+            draft.write_text(json.dumps(asdict(status), indent=1))
+            draft.replace(self._path)
+        except FileNotFoundError:  # the folder was removed under us: the supervisor notices, and stops what it started
+            self._lost = True

@@ -3,6 +3,8 @@
 Only one runs per state folder: it holds a lock on `run/supervisor.lock` as long as it lives. What a supervisor that was
 killed left running is found in its record by process id and start time, and ended before anything is started.
 
+If the state folder is removed under it, nobody could find the processes any more: it ends them and itself.
+
 Signals: SIGTERM and SIGINT stop the stack; SIGHUP tries again what was given up.
 """
 
@@ -24,7 +26,7 @@ from deploy.local.restarts import RestartPolicy
 from deploy.local.status import Board, read_status
 from deploy.local.tending import Tender
 
-ROTATION_CHECK_S = 5.0  # at 20 MB/s of log a file passes its bound by 100 MB at most
+CHECK_EVERY_S = 5.0  # at 20 MB/s of log a file passes its bound by 100 MB at most
 
 
 @contextmanager
@@ -79,13 +81,21 @@ class Supervisor:
         parts: what to run.
         places: folders of the stack.
         policy: when a part that died is started again.
+        check_every_s: how often the logs' bound and the state folder are looked after.
     """
 
-    def __init__(self, parts: Sequence[Part], places: Places, policy: RestartPolicy | None = None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        places: Places,
+        policy: RestartPolicy | None = None,
+        check_every_s: float = CHECK_EVERY_S,
+    ) -> None:
         ordered = start_order(parts)
         identity = processes.identity_of(os.getpid())
         assert identity is not None
         self._places = places
+        self._check_every_s = check_every_s
         self._board = Board(places, identity, tuple(part.name for part in ordered))
         self._tenders: dict[str, Tender] = {}
         for part in ordered:
@@ -93,14 +103,14 @@ class Supervisor:
             self._tenders[part.name] = Tender(part, places, self._board, needs, policy or RestartPolicy())
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keep the parts running until `stop` is set, then stop them in reverse."""
+        """Keep the parts running until `stop` is set or the state folder is lost, then stop them in reverse."""
         keepers = [asyncio.create_task(tender.tend()) for tender in self._tenders.values()]
-        keepers.append(asyncio.create_task(self._bound_logs()))
+        keepers.append(asyncio.create_task(self._look_after_folder()))
         stopping = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait([stopping, *keepers], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # a keeper never returns: if one ended, its error is ours
+                task.result()  # a part's keeper never returns: if one ended, its error is ours
         finally:
             for task in [stopping, *keepers]:
                 task.cancel()
@@ -121,11 +131,12 @@ class Supervisor:
             await asyncio.gather(*(tender.stop() for tender in free))
             left = [tender for tender in left if tender not in free]
 
-    async def _bound_logs(self) -> None:
-        while True:
+    async def _look_after_folder(self) -> None:
+        """Bound the logs; return when the state folder was removed or belongs to another supervisor."""
+        while self._board.is_ours():
             for log in self._places.logs.glob("*.log"):
                 await asyncio.to_thread(rotate, log)
-            await asyncio.sleep(ROTATION_CHECK_S)
+            await asyncio.sleep(self._check_every_s)
 
 
 async def supervise(parts: Sequence[Part], places: Places) -> None:

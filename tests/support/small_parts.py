@@ -81,6 +81,7 @@ class RunningStack:
 
     places: Places
     supervisor: Supervisor
+    keeping: asyncio.Task[None]
 
     def part(self, name: str) -> PartStatus:
         """What the record on disk says of one part."""
@@ -112,11 +113,11 @@ def places_in(folder: Path) -> Places:
 async def running(folder: Path, *parts: Part, policy: RestartPolicy = QUICK) -> AsyncIterator[RunningStack]:
     """Supervise the parts until the block is over, then stop them."""
     places = places_in(folder)
-    supervisor = Supervisor(parts, places, policy)
+    supervisor = Supervisor(parts, places, policy, check_every_s=LOOK_S)
     stop = asyncio.Event()
     keeping = asyncio.create_task(supervisor.run(stop))
     try:
-        yield RunningStack(places, supervisor)
+        yield RunningStack(places, supervisor, keeping)
     finally:
         stop.set()
         await keeping

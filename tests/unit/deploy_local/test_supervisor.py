@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import signal
 from pathlib import Path
 
@@ -17,10 +19,13 @@ from tests.support.small_parts import (
     IGNORES_TERM,
     NEVER_SIGNS,
     NOTES_ITS_END,
+    WITHIN_S,
     SmallPart,
     places_in,
     running,
 )
+
+GONE = Identity(pid=2**22 + 1, started_ticks=1)  # above the largest process id of Linux
 
 
 async def test_a_part_is_ready_only_when_it_says_so(tmp_path: Path) -> None:
@@ -132,6 +137,29 @@ async def test_the_death_of_one_part_leaves_the_others_alone(tmp_path: Path) -> 
         assert stack.part("healthy").process == before
 
 
+async def test_a_state_folder_that_is_removed_ends_what_runs_in_it(tmp_path: Path) -> None:
+    async with running(tmp_path, SmallPart("kept", tmp_path)) as stack:
+        identity = (await stack.reaches("kept", Phase.READY)).process
+        shutil.rmtree(stack.places.home)
+
+        await asyncio.wait_for(stack.keeping, WITHIN_S)
+
+        assert identity is not None
+        assert not identity.is_alive()
+
+
+async def test_a_supervisor_leaves_the_record_of_its_successor_alone(tmp_path: Path) -> None:
+    async with running(tmp_path, SmallPart("kept", tmp_path)) as stack:
+        await stack.reaches("kept", Phase.READY)
+        Board(stack.places, GONE, ("successor",))
+
+        await asyncio.wait_for(stack.keeping, WITHIN_S)
+
+        record = read_status(stack.places)
+        assert record is not None
+        assert [part.name for part in record.parts] == ["successor"]
+
+
 def test_a_circle_of_needs_is_refused(tmp_path: Path) -> None:
     hen, egg = SmallPart("hen", tmp_path, needs=("egg",)), SmallPart("egg", tmp_path, needs=("hen",))
 
@@ -156,9 +184,6 @@ def _orphan(folder: Path, supervisor: Identity, *, started_earlier: int = 0) -> 
     board = Board(places, supervisor, ("orphan",))
     board.set("orphan", phase=Phase.READY, process=recorded)
     return child.identity
-
-
-GONE = Identity(pid=2**22 + 1, started_ticks=1)  # above the largest process id of Linux
 
 
 def test_what_a_dead_supervisor_left_running_is_ended(tmp_path: Path) -> None:
