@@ -56,25 +56,31 @@ def _is_complete(refusal: Mapping[str, Any]) -> bool:
 
 
 def show_ledger(screen: Screen, ledger: Ledger, names: Mapping[str, str]) -> None:
-    """Print one row per tenant and metric, tenants in the order of `names`; a level is never denied: see below it."""
-    order = list(names)
-    rows = sorted(ledger.rows, key=lambda row: order.index(row.tenant) if row.tenant in names else len(order))
+    """Print one row per tenant and metric, tenants in the order of `names`: first what is counted, then the level."""
+    order = {tenant: place for place, tenant in enumerate(names)}
     wrong = {(difference.tenant, difference.metric) for difference in ledger.differences}
-    verdict = {row: "no" if (row.tenant, row.metric) in wrong else "yes" for row in rows}
-    counts = [row for row in rows if row.metric != LEVEL]
-    levels = [row for row in rows if row.metric == LEVEL]
+    shown = [
+        (row, names.get(row.tenant, row.tenant), "no" if (row.tenant, row.metric) in wrong else "yes")
+        for row in sorted(ledger.rows, key=lambda row: order.get(row.tenant, len(order)))
+    ]
     screen.table(
         "counted by the unit",
         ("tenant", "metric", ">offered", ">admitted", ">denied", ">metered", ">invoiced", "balances"),
         [
-            (names.get(row.tenant, row.tenant), row.metric, *(f"{n:,}" for n in _numbers(row)), verdict[row])
-            for row in counts
+            (name, row.metric, *(f"{number:,}" for number in _numbers(row)), balances)
+            for row, name, balances in shown
+            if row.metric != LEVEL
         ],
     )
+    _show_level(screen, [one for one in shown if one[0].metric == LEVEL])
+
+
+def _show_level(screen: Screen, shown: Sequence[tuple[Row, str, str]]) -> None:
+    """Print what was stored; reporting it can be put off, but not denied."""
     screen.table(
         f"{LEVEL} in byte-microseconds (a gigabyte-hour has 3.6e18); offered is the load client's own integral",
         ("tenant", ">offered = admitted", ">metered", ">invoiced", "balances"),
-        [(names.get(row.tenant, row.tenant), row.admitted, row.metered, row.invoiced, verdict[row]) for row in levels],
+        [(name, row.admitted, row.metered, row.invoiced, balances) for row, name, balances in shown],
     )
 
 

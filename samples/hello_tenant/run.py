@@ -15,10 +15,10 @@ from deploy.local.places import find_places, state_folder
 from deploy.local.status import live_status
 from samples.hello_tenant import report
 from samples.hello_tenant.demo import Outcome, run_demo
+from samples.hello_tenant.habits import HELLO_TENANTS, scaled
 from samples.hello_tenant.maestro_http import NotInTime, Refused
 from samples.hello_tenant.months import wait_for_room
 from samples.hello_tenant.processes import DidNotStart
-from samples.hello_tenant.profile import HELLO_TENANTS, scaled
 from samples.hello_tenant.screen import Screen
 from samples.hello_tenant.stack import Stack, stack_of
 from samples.hello_tenant.steps import scene_of

@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from samples.hello_tenant.habits import Habits, load_of
 from samples.hello_tenant.ledger import Count, Entry, Ledger, ledger_of
 from samples.hello_tenant.load.plan import Plan
 from samples.hello_tenant.maestro_http import Maestro, Tenant, until
 from samples.hello_tenant.months import month_start, next_month_start
 from samples.hello_tenant.processes import Gateway, Progress, run_load, serving
-from samples.hello_tenant.profile import Habits, load_of
 from samples.hello_tenant.screen import Screen
 from samples.hello_tenant.stack import Stack
 

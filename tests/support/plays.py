@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 
 from samples.hello_tenant import steps
+from samples.hello_tenant.habits import HELLO_TENANTS, Habits, scaled
 from samples.hello_tenant.ledger import Ledger
 from samples.hello_tenant.maestro_http import new_traceparent
-from samples.hello_tenant.profile import HELLO_TENANTS, Habits, scaled
 from samples.hello_tenant.screen import Screen
 from samples.hello_tenant.steps import Cast, Invoice, Scene
 from tests.support.whole_stack import WholeStack
