@@ -36,25 +36,31 @@ ISSUER: Final = Issuer("maestro", "Maestro, Inc.", "MST")
 TRACEPARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def at(window: int) -> datetime:
-    """Return the start of October's window of that number, from 0."""
-    return OCTOBER.starts_at + window * GRAIN
+def at(window: int, period: Period = OCTOBER) -> datetime:
+    """Return the start of the period's window of that number, from 0."""
+    return period.starts_at + window * GRAIN
 
 
 def totalled(
-    metric: Metric, window: int, value: int | str, *, seq: int = 1, tenant: TenantId = TENANT
+    metric: Metric,
+    window: int,
+    value: int | str,
+    *,
+    seq: int = 1,
+    tenant: TenantId = TENANT,
+    period: Period = OCTOBER,
 ) -> WindowTotalled:
     """Return the total as metering says it."""
-    exact = Decimal(value)
+    exact, start = Decimal(value), at(window, period)
     return WindowTotalled(
         tenant_id=tenant,
         metric=metric,
-        window_start=at(window),
+        window_start=start,
         value=exact,
         unit="By.us" if metric == "storage_gb" else "1",
         store_epoch=1,
         seq=seq,
-        digest=window_digest(tenant, metric, at(window), exact),
+        digest=window_digest(tenant, metric, start, exact),
         region="local-1",
     )
 

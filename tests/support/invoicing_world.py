@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +13,7 @@ import httpx
 
 from libs.access.keys import ApiKey
 from libs.access.scopes import ALL_SCOPES
-from libs.bus.envelope import EPOCH, SEQ, decode, event_message
+from libs.bus.envelope import EPOCH, SEQ, SOURCE, decode, event_message
 from libs.bus.ports import Bus
 from libs.bus.records import Record
 from libs.runtime.clock import Clock
@@ -22,10 +22,19 @@ from libs.schemas.events import CloseRequested, EventModel, InvoiceIssued, KeyKi
 from libs.schemas.values import TenantId
 from libs.store.pool import Pool
 from services.invoicing.app import create
+from services.invoicing.domain.windows import WindowCopy
 from services.invoicing.settings import InvoicingSettings
 from tests.support.access import bearer, key_changed, tenant_changed
 from tests.support.conditions import WITHIN_S, eventually
-from tests.support.invoicing import AFTER
+from tests.support.invoicing import (
+    AFTER,
+    OCTOBER,
+    period_closed,
+    plan_changed,
+    requested,
+    tenant_plan_changed,
+    totalled,
+)
 from tests.support.served import served
 
 Json = dict[str, Any]
@@ -39,14 +48,19 @@ class World:
     client: httpx.AsyncClient
     pool: Pool
     seq: int = 0
+    name: str = field(default_factory=lambda: uuid4().hex)
 
     async def say(self, topic: str, event: EventModel, *, key: str, trace: str | None = None, times: int = 1) -> None:
-        """Publish `event` as its owner's relay does, under `trace`; `times` > 1 as one that died in between."""
+        """Publish `event` as its owner's relay does, under `trace`; `times` > 1 as one that died in between.
+
+        The source has this world's name in it: tests share the broker, and each counts its sequences from 1.
+        """
         self.seq += 1
         with span("said by another service", parent=trace or ""):
             message = event_message(topic, event, key=key, event_id=uuid4(), at=AFTER)
-        place = ((EPOCH, b"1"), (SEQ, str(self.seq).encode()))
-        stamped = type(message)(topic, message.key, message.value, (*message.headers, *place))
+        place = {EPOCH: b"1", SEQ: str(self.seq).encode(), SOURCE: f"https://maestro.example/{self.name}".encode()}
+        headers = tuple((dict(message.headers) | place).items())
+        stamped = replace(message, headers=headers)
         await self.bus.publisher.publish([stamped] * times)
 
     async def know_tenant(self, tenant: TenantId, **changes: Any) -> None:
@@ -132,6 +146,29 @@ class World:
     async def invoices_said(self, tenant: TenantId) -> list[tuple[InvoiceIssued, Record]]:
         """Return the invoices that were announced for the tenant."""
         return await self.heard("invoices", InvoiceIssued, tenant)
+
+
+def fresh_tenant_id() -> TenantId:
+    """Return a tenant that no other test on the same broker uses."""
+    letters = "abcdefghijklmnopqrstuvwxyz234567"
+    return TenantId("tnt_" + "".join(letters[byte % 32] for byte in uuid4().bytes + uuid4().bytes[:4]))
+
+
+async def metered(world: World, tenant: TenantId, *, times: int = 1) -> None:
+    """Say what comes after the request: two windows of usage, frozen, and a plan; everything `times` over.
+
+    1,234,567 calls and 50 events at Starter's prices: 2.48 USD. The frozen set comes first, the prices last. The plan's
+    id is the tenant's own, because tests share the broker.
+    """
+    totals = [totalled("gql_calls", 0, 1_234_567, tenant=tenant), totalled("ingest_events", 2_000, 50, tenant=tenant)]
+    closed = period_closed([WindowCopy.of(total) for total in totals], close=requested(tenant))
+    plan_id = f"plan-{tenant[4:]}"
+    plan = tenant_plan_changed((plan_id, 1, OCTOBER.starts_at)).model_copy(update={"tenant_id": tenant})
+    await world.say("usage-windows", closed, key=tenant, times=times)
+    await world.say("plan-changes", plan, key=f"tenant/{tenant}", times=times)
+    for total in totals:
+        await world.say("usage-windows", total, key=tenant, times=times)
+    await world.say("plan-changes", plan_changed(plan_id), key=f"plan/{plan_id}/1", times=times)
 
 
 @asynccontextmanager
