@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class World:
     pool: Pool
     clock: Clock
     app: FastAPI
-    seq: int = 0
+    seq: int = field(default_factory=time.time_ns)  # tests share a broker: what one says comes after what others said
     keys: dict[str, ApiKey] = field(default_factory=dict)
 
     async def say(self, topic: str, event: EventModel, *, key: str, times: int = 1) -> None:
@@ -167,7 +168,7 @@ class World:
         """Say the request, as invoicing does."""
         await self.say("close-requests", request, key=request.tenant_id, times=times)
 
-    async def until_closed(self, tenant: TenantId, count: int = 1) -> list[PeriodClosed]:
+    async def until_closed(self, tenant: TenantId, count: int = 1, *, within_s: float = WITHIN_S) -> list[PeriodClosed]:
         """Wait until so many closes of the tenant were said, and return them."""
         found: list[PeriodClosed] = []
 
@@ -175,7 +176,7 @@ class World:
             found[:] = [one for one in await self.heard(tenant) if isinstance(one, PeriodClosed)]
             return len(found) >= count
 
-        await eventually(said, f"{count} closes of {tenant} were said", every_s=0.2)
+        await eventually(said, f"{count} closes of {tenant} were said", within_s=within_s, every_s=0.2)
         return found
 
     async def windows_told(self, tenant: TenantId) -> list[WindowTotalled]:

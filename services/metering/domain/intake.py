@@ -123,7 +123,7 @@ class Intake:
         inherited = [(name, value) for name, value in span.origin.attributes if name not in attributes]
         attributes.update(inherited)
         # Only names are looked at so far: most spans of a trace are not usage, and cost no more than this.
-        if not self.meters.may_measure(kind, attributes):
+        if not self.meters.may_measure(kind, attributes.keys()):
             return None
         taken = collect([*span.attributes, *inherited])
         if not self.meters.measures(kind, span.name, taken):

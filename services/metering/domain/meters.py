@@ -6,7 +6,7 @@ cannot take an event, the others still do.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, KeysView, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -149,16 +149,16 @@ class Meter:
         self._present = frozenset(spec.match.present) | ({spec.amount.attribute} if spec.amount else set())
         self._equal = tuple(spec.match.equal.items())
 
-    def may_match(self, kind: Kind, names: Collection[str]) -> bool:
+    def may_match(self, kind: Kind, names: KeysView[str]) -> bool:
         """Return whether an event of this kind with attributes of these names can match."""
-        return kind in self._kinds and all(name in names for name in self._present)
+        return kind in self._kinds and names >= self._present
 
     def matches(self, kind: Kind, event_type: str, attributes: Attributes) -> bool:
         """Return whether the meter looks at such an event."""
         return (
-            self.may_match(kind, attributes)
+            self.may_match(kind, attributes.keys())
             and (not self._types or event_type in self._types)
-            and all(attributes.get(name) == value for name, value in self._equal)
+            and (not self._equal or all(attributes.get(name) == value for name, value in self._equal))
         )
 
     def outcome(self, attributes: Attributes) -> Outcome:
@@ -191,7 +191,7 @@ class Meters:
         if len(self.by_metric) != len(self._meters):
             raise BadMeter("two meters have one name")
 
-    def may_measure(self, kind: Kind, names: Collection[str]) -> bool:
+    def may_measure(self, kind: Kind, names: KeysView[str]) -> bool:
         """Return whether an event of this kind with attributes of these names can be usage."""
         return any(meter.may_match(kind, names) for meter in self._meters)
 

@@ -1,0 +1,177 @@
+"""How fast the shard owner is: from records that lie in Kafka to totals, ids and offsets committed in PostgreSQL.
+
+    MAESTRO_BENCH_EVENTS=200000 python -m pytest tests/bench/measure_metering.py -q -s
+
+Not part of the tests: it asserts that each event is known once, and nothing about time. Broker and database run on the
+same machine as the owner, which is a process of its own with the service's own settings; commits are durable. Five
+percent of the events are copies. Events come from a seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from libs.bus.kafka import KafkaBus
+from libs.bus.records import Message
+from libs.bus.topics import topics_of
+from libs.store.pool import Pool, open_pool
+from services.metering.domain.events import Kind, UsageEvent
+from services.metering.domain.identity import Fingerprints
+from services.metering.domain.records import encode
+from services.metering.settings import MeteringSettings
+from tests.support.metering import SECRET
+
+EVENTS = int(os.environ.get("MAESTRO_BENCH_EVENTS", "100000"))
+SEED = int(os.environ.get("MAESTRO_BENCH_SEED", "1"))
+TENANTS = 5_000
+COPIES = 0.05
+PROGRESS = "SELECT coalesce(sum(next), 0) FROM consumer_offset WHERE consumer = 'metering.shards'"
+
+
+@dataclass
+class Load:
+    """Messages for usage-shards, and what they must sum up to."""
+
+    messages: list[Message]
+    events: int
+    total: int
+
+
+def zipf_tenants(random: Random) -> list[str]:
+    """Tenants by weight: the n-th has a share of 1/n."""
+    letters = "abcdefghijklmnopqrstuvwxyz234567"
+    names = ["tnt_" + "".join(random.choices(letters, k=20)) for _ in range(TENANTS)]
+    return random.choices(names, weights=[1 / (rank + 1) for rank in range(TENANTS)], k=EVENTS)
+
+
+def events_of(random: Random, run: str) -> Iterator[UsageEvent]:
+    """Distinct events, and copies of those that came before."""
+    marks, now_us = Fingerprints(SECRET), time.time_ns() // 1000
+    kept: list[UsageEvent] = []
+    for number, tenant in enumerate(zipf_tenants(random)):
+        if kept and random.random() < COPIES:
+            yield random.choice(kept)
+            continue
+        attributes: dict[str, Any] = {
+            "maestro.ingest.events": random.choice([1, 7, "0.1", 100]),
+            "http.request.method": "POST",
+            "http.response.status_code": 200,
+            "url.path": "/ingest",
+            "region": "eu",
+        }
+        time_us = now_us - random.randrange(3_600_000_000)
+        key = marks.key(tenant, run, str(number))
+        digest = marks.body("ingest", Kind.CLOUDEVENT, time_us, attributes)
+        event = UsageEvent(key, digest, tenant, run, str(number), "ingest", Kind.CLOUDEVENT, time_us, False, attributes)
+        kept.append(event)
+        yield event
+
+
+def load_of(per_request: int, partitions: int, run: str) -> Load:
+    """What edges write when each request brings `per_request` events."""
+    random = Random(SEED)
+    stream, messages, seen, count = events_of(random, run), [], set(), 0
+    while lot := list(islice(stream, per_request)):
+        count += len(lot)
+        seen |= {event.key for event in lot}
+        messages += [Message("usage-shards", b"", value, (), partition) for partition, value in encode(lot, partitions)]
+    return Load(messages, count, len(seen))
+
+
+@dataclass
+class Owner:
+    """The process, and what the kernel knows of it (proc(5))."""
+
+    process: asyncio.subprocess.Process
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU used so far, user and system."""
+        fields = self._read("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def anonymous_mb(self) -> int:
+        """Anonymous memory that is resident now."""
+        line = next(line for line in self._read("status").splitlines() if line.startswith("RssAnon"))
+        return int(line.split()[1]) // 1024
+
+    def _read(self, name: str) -> str:
+        return Path(f"/proc/{self.process.pid}/{name}").read_text(encoding="ascii")
+
+
+@asynccontextmanager
+async def owner(settings: MeteringSettings, kafka_bootstrap: str) -> AsyncIterator[Owner]:
+    """Metering as a process of its own."""
+    told = {
+        "MAESTRO_PORT": "0",
+        "MAESTRO_POSTGRES_URL": settings.postgres_url,
+        "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap,
+    }
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.metering", env=os.environ | told)
+    try:
+        yield Owner(process)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@asynccontextmanager
+async def pool_of(settings: MeteringSettings) -> AsyncIterator[Pool]:
+    """A pool on the owner's database, once the owner has made its tables."""
+    pool = await open_pool(settings, name="bench")
+    while await pool.fetchval("SELECT to_regclass('usage_adjustment') IS NULL"):
+        await asyncio.sleep(0.2)
+    yield pool
+    await pool.close()
+
+
+async def until(pool: Pool, records: int) -> None:
+    """Wait until so many records are behind the stored offsets."""
+    while await pool.fetchval(PROGRESS) < records:
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("per_request", [1, 100, 1000])
+@pytest.mark.timeout(1200)
+async def test_from_kafka_to_committed_totals(
+    per_request: int, fresh_database: Callable[..., str], kafka_bootstrap: str
+) -> None:
+    settings = MeteringSettings(postgres_url=fresh_database("metering"), kafka_bootstrap=kafka_bootstrap)
+    bus = KafkaBus(kafka_bootstrap, client_id="bench")
+    await bus.start()
+    await bus.ensure_topics(topics_of("metering"))
+    async with owner(settings, kafka_bootstrap) as running, pool_of(settings) as pool:
+        before = sum((await bus.end_offsets("usage-shards")).values())
+        await until(pool, before)
+        known = await pool.fetchval("SELECT count(*) FROM usage_event_id")
+        load = load_of(per_request, await bus.partitions("usage-shards"), f"run-{per_request}")
+        running.process.send_signal(signal.SIGSTOP)
+        for start in range(0, len(load.messages), 5_000):
+            await bus.publisher.publish(load.messages[start : start + 5_000])
+        running.process.send_signal(signal.SIGCONT)
+        begun_s, begun_cpu_s = time.perf_counter(), running.cpu_s()
+        await until(pool, before + len(load.messages))
+        show(load, per_request, time.perf_counter() - begun_s, running, running.cpu_s() - begun_cpu_s)
+        assert await pool.fetchval("SELECT count(*) FROM usage_event_id") == known + load.total
+    await bus.stop()
+
+
+def show(load: Load, per_request: int, took_s: float, running: Owner, cpu_s: float) -> None:
+    print(
+        f"\n{per_request:>5} events a request: {load.events} events, {len(load.messages)} records,"
+        f" {load.events / took_s:9.0f} events/s, {cpu_s * 1e6 / load.events:6.1f} us of the owner's CPU an event,"
+        f" {running.anonymous_mb()} MB anonymous, seed {SEED}",
+        end="",
+    )
