@@ -32,9 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if chosen.verb == "list":
                 return list_invoices(client, chosen.tenant, chosen.period)
             return get_files(client, chosen.invoice_id, chosen.to)
-    except (Failed, OSError, httpx.HTTPError) as error:
-        print(f"maestro invoicing: {error}", file=sys.stderr)
-        return 1
+    except httpx.TransportError as error:
+        why = f"{chosen.url} does not answer ({error}); see `maestro status`, or name the address with --url"
+    except (Failed, OSError, httpx.InvalidURL) as error:
+        why = str(error)
+    print(f"maestro invoicing: {why}", file=sys.stderr)
+    return 1
 
 
 def list_invoices(client: httpx.Client, tenant: str | None, period: str | None) -> int:

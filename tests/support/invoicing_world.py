@@ -29,6 +29,7 @@ from tests.support.conditions import WITHIN_S, eventually
 from tests.support.invoicing import (
     AFTER,
     OCTOBER,
+    at,
     period_closed,
     plan_changed,
     requested,
@@ -169,6 +170,17 @@ async def metered(world: World, tenant: TenantId, *, times: int = 1) -> None:
     for total in totals:
         await world.say("usage-windows", total, key=tenant, times=times)
     await world.say("plan-changes", plan_changed(plan_id), key=f"plan/{plan_id}/1", times=times)
+
+
+async def until_taken(world: World, tenant: TenantId) -> None:
+    """Wait until all that was said on usage-windows about the tenant is taken, by saying one more thing."""
+    await world.say("usage-windows", totalled("gql_calls", 2_900, 1, tenant=tenant), key=tenant)
+
+    async def taken() -> bool:
+        found = "SELECT EXISTS (SELECT FROM usage_window_copy WHERE tenant_id = $1 AND window_start = $2)"
+        return bool(await world.pool.fetchval(found, tenant, at(2_900)))
+
+    await eventually(taken, "the last total is taken")
 
 
 @asynccontextmanager

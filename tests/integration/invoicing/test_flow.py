@@ -17,9 +17,9 @@ from libs.signing.folder import verify_folder
 from libs.signing.keys import SigningKey
 from tests.support.access import api_key
 from tests.support.conditions import eventually
-from tests.support.invoicing import AFTER, TRACEPARENT, at, requested, signature_of, totalled
+from tests.support.invoicing import AFTER, TRACEPARENT, requested, signature_of
 from tests.support.invoicing_rows import FreshDatabase
-from tests.support.invoicing_world import World, fresh_tenant_id, invoicing_world, metered
+from tests.support.invoicing_world import World, fresh_tenant_id, invoicing_world, metered, until_taken
 
 TRACE_ID = TRACEPARENT.split("-")[1]
 
@@ -47,17 +47,6 @@ async def evidence_signs(world: World, tenant: TenantId, key: SigningKey, *, tim
     """Evidence signs what was announced."""
     ((said, _),) = await world.invoices_said(tenant)
     await world.say("evidence-entries", signature_of(said, key), key=tenant, times=times)
-
-
-async def until_taken(world: World, tenant: TenantId) -> None:
-    """Wait until all that was said on usage-windows about the tenant is taken, by saying one more thing."""
-    await world.say("usage-windows", totalled("gql_calls", 2_900, 1, tenant=tenant), key=tenant)
-
-    async def taken() -> bool:
-        found = "SELECT EXISTS (SELECT FROM usage_window_copy WHERE tenant_id = $1 AND window_start = $2)"
-        return bool(await world.pool.fetchval(found, tenant, at(2_900)))
-
-    await eventually(taken, "the last total is taken")
 
 
 def trace_of(record: Record) -> str:

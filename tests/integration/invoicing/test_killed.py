@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
@@ -17,60 +12,31 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from libs.access.keys import ApiKey
 from libs.bus.envelope import EPOCH, SEQ
 from libs.bus.kafka import KafkaBus
-from libs.runtime.background import background
 from libs.runtime.clock import ManualClock
+from libs.signing.folder import verify_folder
 from libs.signing.keys import SigningKey
 from tests.support.access import api_key
 from tests.support.conditions import eventually
+from tests.support.dying import dying_at
 from tests.support.invoicing import AFTER, requested, signature_of
 from tests.support.invoicing_rows import FreshDatabase, invoicing_pool
-from tests.support.invoicing_world import World, fresh_tenant_id, invoicing_world, metered
+from tests.support.invoicing_world import World, fresh_tenant_id, invoicing_world, metered, until_taken
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 PLACES = ["consumer.effect", "consumer.committed", "invoicing.issuing", "relay.sequenced", "relay.published"]
-START_S = 60.0  # two cold starts of a process on a machine that is shared
+WITHIN_S = 60.0  # two cold starts of a process on a machine that is shared
 
 
-@dataclass
-class Restarted:
-    """`python -m services.invoicing`, started again whenever it ends."""
-
-    environment: dict[str, str]
-    log: Path
-    exits: list[int] = field(default_factory=list)
-
-    async def run(self) -> None:
-        """Start it, and again, until cancelled; then kill it."""
-        while True:
-            with self.log.open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "services.invoicing", cwd=CHECKOUT, env=self.environment, stderr=log
-                )
-            try:
-                self.exits.append(await process.wait())
-            finally:
-                if process.returncode is None:
-                    process.send_signal(signal.SIGKILL)
-                    await process.wait()
-
-
-@asynccontextmanager
-async def dying_at(place: str, dsn: str, bootstrap: str, folder: Path) -> AsyncIterator[tuple[Restarted, str]]:
-    """Run invoicing such that it dies once at `place`; give the runner and the process's address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    own = {
-        "MAESTRO_POSTGRES_URL": dsn,
-        "MAESTRO_KAFKA_BOOTSTRAP": bootstrap,
-        "MAESTRO_PORT": str(port),
-        "MAESTRO_CRASH_AT": f"{place}:{folder / 'died'}",
-    }
-    runner = Restarted({**os.environ, **own}, folder / "invoicing.log")
-    async with background("invoicing", runner.run()):
-        yield runner, f"http://127.0.0.1:{port}"
+async def taken_home(url: str, key: ApiKey, invoice_id: str, folder: Path) -> Path:
+    """Take the invoice's files home on the command line; return where they lie."""
+    key_file, files = folder / "operator.key", folder / "files"
+    key_file.write_text(key.text)
+    command = ["-m", "services.invoicing.cli", "--url", url, "--key-file", str(key_file), "get", invoice_id]
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, "--to", str(files))
+    assert await process.wait() == 0
+    return files
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -83,13 +49,14 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(
         await before.operator(operator)
         await before.know_tenant(tenant)
         await before.until_known(operator, tenant, "2026-10")
+        await until_taken(before, tenant)  # also what other tests left: the process dies over our own
         await before.closes_asked(tenant)
-
-    bus = KafkaBus(kafka_bootstrap, client_id="test")
+    bus, signer = KafkaBus(kafka_bootstrap, client_id="test"), SigningKey.generate()
     await bus.start()
+    told = {"MAESTRO_POSTGRES_URL": dsn, "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap}
     async with (
-        dying_at(place, dsn, kafka_bootstrap, tmp_path) as (runner, url),
-        httpx.AsyncClient(base_url=url) as client,
+        dying_at(place, "invoicing", told, tmp_path) as runner,
+        httpx.AsyncClient(base_url=runner.address, trust_env=False) as client,
         invoicing_pool(dsn) as pool,
     ):
         world = World(bus, client, pool)
@@ -98,18 +65,19 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(
         async def issued() -> bool:
             return bool(await pool.fetchval("SELECT EXISTS (SELECT FROM invoices)"))
 
-        async def served() -> bool:
+        async def answers() -> bool:
             try:
                 return (await client.get("/readyz")).status_code == 200
             except httpx.TransportError:
                 return False
 
-        await eventually(issued, f"the invoice is issued, see {runner.log}", within_s=START_S)
+        await eventually(issued, f"the invoice is issued, see {runner.log}", within_s=WITHIN_S)
         said = await world.invoices_said(tenant)
-        await world.say("evidence-entries", signature_of(said[0][0], SigningKey.generate()), key=tenant)
-        await eventually(served, f"invoicing answers again, see {runner.log}", within_s=START_S)
+        await world.say("evidence-entries", signature_of(said[0][0], signer), key=tenant)
+        await eventually(answers, f"invoicing answers again, see {runner.log}", within_s=WITHIN_S)
         done = await world.until(operator, close_id, "signed")
         invoice = (await world.get(f"/v1/invoices/{done['invoice_id']}", operator)).json()
+        files = await taken_home(runner.address, operator, done["invoice_id"], tmp_path)
     await bus.stop()
 
     places = {(record.header(EPOCH), record.header(SEQ)) for _, record in said}
@@ -117,3 +85,4 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(
     assert (invoice["number"], Decimal(invoice["totals"]["total"])) == ("MST-000001", Decimal("2.48"))
     assert len(places) == 1, "republished under another sequence"
     assert len({event.manifest_sha for event, _ in said}) == 1
+    assert verify_folder(files, [signer.public]).is_verified
