@@ -26,6 +26,7 @@ from samples.hello_tenant.steps import scene_of
 TYPED_AT_SETTING: Final = "MAESTRO_TYPED_AT"
 """Unix time at which `make demo` was typed; set by the Makefile, so that set-up counts too."""
 
+INTERRUPTED: Final = 130  # what shells answer for a program that SIGINT ended
 _LOADED_AT: Final = time.time()
 
 
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] = ()) -> int:
         screen.check(False, str(problem))
         screen.line("try: .venv/bin/maestro status")
         return 1
+    except KeyboardInterrupt:
+        screen.line("the demo was stopped; the stack stays up (make down ends it)")
+        return INTERRUPTED
     return 1 if outcome.broken else 0
 
 
@@ -57,8 +61,8 @@ def play(screen: Screen, stack: Stack, share: float, typed_at: float) -> Outcome
     with scene_of(stack, screen, habits) as scene:
         outcome = run_demo(scene, typed_at)
     commands = report.commands_to_try(stack, scene.folder, outcome.cast.tenants[0].tenant_id)
-    report.say_goodbye(screen, stack, scene.folder, commands)
     report.show_verdict(screen, outcome.broken)
+    report.say_goodbye(screen, stack, scene.folder, commands)
     return outcome
 
 
