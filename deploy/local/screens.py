@@ -18,8 +18,15 @@ from deploy.local.status import PartStatus, Phase, StackStatus
 
 COLOURS = {Phase.READY: "green", Phase.FAILED: "red", Phase.SILENT: "red", Phase.RESTARTING: "yellow"}
 NAME_WIDTH = 10
+PIPE_WIDTH = 160
 REMIND_S = 10.0  # without a terminal that shows a spinner, a wait is named again this often
 SECONDS_A_MINUTE, SECONDS_AN_HOUR, SECONDS_A_DAY = 60, 3600, 86400
+
+
+def open_console() -> Console:
+    """The terminal; wide where the output goes to a file or a pipe, so that no address is broken over lines."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
 class Progress:
@@ -73,7 +80,7 @@ class Progress:
 
     def _line(self, name: str, text: str, colour: str) -> None:
         shown = f"[{colour}]{escape(text)}[/]" if colour else escape(text)
-        self._console.print(f"{self.elapsed_s():6.1f} s  {name:{NAME_WIDTH}} {shown}", highlight=False)
+        self._console.print(f"{self.elapsed_s():6.1f} s  {name:{NAME_WIDTH}} {shown}", highlight=False, soft_wrap=True)
 
     def _show_waits(self, status: StackStatus) -> None:
         waits = [part for part in status.parts if part.phase in (Phase.PREPARING, Phase.STARTING, Phase.RESTARTING)]

@@ -18,7 +18,7 @@ from deploy.local.control import bring_up, take_down
 from deploy.local.errors import Missing
 from deploy.local.logs import tail
 from deploy.local.places import Places, find_places, lay_places, state_folder
-from deploy.local.screens import Progress, show_failure, show_table
+from deploy.local.screens import Progress, open_console, show_failure, show_table
 from deploy.local.status import PartStatus, Phase, StackStatus, live_status
 
 OK, FAILED, NOT_RUNNING = 0, 1, 3  # 3 is what init scripts answer for a service that does not run
@@ -28,7 +28,7 @@ VERDICT_COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 def up() -> int:
     """Start the stack and wait until every part answers."""
-    console = Console()
+    console = open_console()
     state = state_folder(os.environ)
     running = live_status(find_places(state))
     if running is not None and running.is_ready():
@@ -69,7 +69,7 @@ def _say_next(console: Console, places: Places) -> None:
 
 def down() -> int:
     """Stop the stack."""
-    console = Console()
+    console = open_console()
     with Progress(console, only=(Phase.STOPPING, Phase.STOPPED)) as progress:
         did_run = take_down(find_places(state_folder(os.environ)), progress)
     console.print("the stack is down; no process is left" if did_run else "nothing was running", highlight=False)
@@ -83,9 +83,11 @@ def status(*, as_json: bool) -> int:
     if as_json:
         print(json.dumps(_document(state, running), indent=1))  # noqa: T201 - this is the output
     elif running is None:
-        Console().print(f"nothing is running in {state}; start it with: maestro up", highlight=False, soft_wrap=True)
+        open_console().print(
+            f"nothing is running in {state}; start it with: maestro up", highlight=False, soft_wrap=True
+        )
     else:
-        show_table(Console(), running)
+        show_table(open_console(), running)
     return OK if running is not None and running.is_ready() else NOT_RUNNING
 
 
@@ -159,7 +161,7 @@ def doctor(*, as_json: bool) -> int:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))  # noqa: T201 - this is the output
         return FAILED if missing else OK
-    console = Console()
+    console = open_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("check", "verdict", "found"):
         table.add_column(title, overflow="fold")
