@@ -14,6 +14,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from random import Random, SystemRandom
 from typing import Final
 
+import asyncpg
+
 from libs.bus import lease, sequencing
 from libs.bus.backoff import Backoff
 from libs.bus.outbox import CHANNEL
@@ -39,6 +41,7 @@ class Relay:
         self._token = uuid.uuid4()
         self._backoff = Backoff(random or SystemRandom())
         self._wake = asyncio.Event()
+        self._is_deaf = False
 
     async def run(self) -> None:
         """Relay until cancelled. Outages of store and broker are waited out."""
@@ -61,7 +64,7 @@ class Relay:
 
     async def _work(self) -> None:
         """Turn after turn until something is unavailable."""
-        while True:
+        while not self._is_deaf:
             done = await self._turn()
             self._backoff.reset()
             if done:
@@ -70,6 +73,7 @@ class Relay:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait_s)
             self._wake.clear()
+        raise Unavailable("the connection that listens was lost")
 
     async def _turn(self) -> int | None:
         """Publish one batch. Returns its size, 0 where nothing was said, None where another relay has the lease."""
@@ -95,13 +99,21 @@ class Relay:
     async def _listening(self) -> AsyncIterator[None]:
         """Be woken by NOTIFY while the block runs; polling alone would do, only later."""
         async with connection(self._pool) as listener:
+            self._is_deaf = False
+            listener.add_termination_listener(self._on_lost)
             await listener.add_listener(CHANNEL, self._on_notify)
             try:
                 yield
             finally:
-                await listener.remove_listener(CHANNEL, self._on_notify)
+                with suppress(asyncpg.InterfaceError):  # a lost connection is back in the pool already
+                    listener.remove_termination_listener(self._on_lost)
+                    await listener.remove_listener(CHANNEL, self._on_notify)
 
     def _on_notify(self, *_: object) -> None:
+        self._wake.set()
+
+    def _on_lost(self, *_: object) -> None:
+        self._is_deaf = True
         self._wake.set()
 
     async def _give_back(self) -> None:

@@ -77,7 +77,7 @@ async def connection(pool: Pool) -> AsyncIterator[Tx]:
     try:
         async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as lent:
             yield lent
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         if is_transient(error) or _is_cut_off(error):
             raise Unavailable(f"the store could not finish: {error or type(error).__name__}") from error
         raise
@@ -95,5 +95,8 @@ async def transaction(pool: Pool) -> AsyncIterator[Tx]:
 
 
 def _is_cut_off(error: BaseException) -> bool:
-    # After a loss asyncpg reports whatever we try next as misuse of a closed connection.
-    return isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
+    # After a loss asyncpg reports whatever we try next as misuse of a connection that is closed, or back in the pool;
+    # and where the loss came in the middle of an exchange, as its own protocol being in another state.
+    if isinstance(error, asyncpg.InternalClientError):
+        return True
+    return isinstance(error, asyncpg.InterfaceError) and any(word in str(error) for word in ("clos", "released back"))
