@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import ssl
+import time
 import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -24,7 +26,8 @@ JAR_FOLDER = CHECKOUT / ".tools" / "kafka"
 LOCK = Path(__file__).with_name("jgo.lock.toml")
 FETCHERS = 8  # the wait is the network's: 45 files come about five times faster than one by one
 FETCH_TIMEOUT_S = 30
-CHUNK_BYTES = 1 << 20
+PAUSES_S = (1.0, 3.0)  # between tries: a mirror that hiccups is back by then, one that is away is named soon
+REASON_CHARACTERS_MAX = 300
 
 ARRIVALS = "arrivals"  # where jars lie until their digest is checked
 
@@ -83,20 +86,34 @@ def download(jar: Jar, repository: Path) -> Path:
     """Fetch a jar by its coordinates with jgo's resolver; its path in `repository`.
 
     Raises:
-        Missing: it could not be had.
+        Missing: it could not be had after several tries.
     """
     from jgo.maven import MavenContext  # noqa: PLC0415 - half a second of imports, needed only on a cold machine
 
-    jar.under(repository).unlink(missing_ok=True)
+    _trust_as_the_machine_does()
     context = MavenContext(repo_cache=repository, timeout=FETCH_TIMEOUT_S)
-    component = context.project(jar.group, jar.artifact).at_version(jar.version)
-    try:
-        return Path(component.artifact().resolve())
-    except (OSError, RuntimeError) as problem:
-        raise Missing(
-            f"{jar.file_name} could not be fetched: {problem}",
-            fix="check the network, then run maestro up again; or set MAESTRO_KAFKA_BOOTSTRAP to a Kafka of your own",
-        ) from problem
+    artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+    for pause_s in (*PAUSES_S, None):
+        jar.under(repository).unlink(missing_ok=True)  # what a broken connection left of it
+        try:
+            return Path(artifact.resolve())
+        except (OSError, RuntimeError) as problem:
+            if pause_s is None:
+                raise Missing(
+                    f"{jar.file_name} could not be fetched: {str(problem)[:REASON_CHARACTERS_MAX]}",
+                    fix="check the network, then maestro up; or set MAESTRO_KAFKA_BOOTSTRAP to a Kafka of your own",
+                ) from problem
+            time.sleep(pause_s)
+    raise AssertionError("the last turn returns or raises")
+
+
+def _trust_as_the_machine_does() -> None:
+    """Let jgo's HTTP client trust the machine's certificate authorities, as pip does, not only those it brings along."""
+    authorities = ssl.get_default_verify_paths()
+    folder = Path(authorities.capath) if authorities.capath else None
+    known = authorities.cafile or (str(folder) if folder and any(folder.glob("*.0")) else None)
+    if known and "CURL_CA_BUNDLE" not in os.environ:
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", known)
 
 
 def fetch(
