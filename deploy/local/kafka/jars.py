@@ -108,7 +108,7 @@ def download(jar: Jar, repository: Path) -> Path:
 
 
 def _trust_as_the_machine_does() -> None:
-    """Let jgo's HTTP client trust the machine's certificate authorities, as pip does, not only those it brings along."""
+    """Let jgo's HTTP client trust the machine's certificate authorities, as pip does, not only its own."""
     authorities = ssl.get_default_verify_paths()
     folder = Path(authorities.capath) if authorities.capath else None
     known = authorities.cafile or (str(folder) if folder and any(folder.glob("*.0")) else None)
