@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from random import Random, SystemRandom
+from typing import Final
 
 from libs.bus.backoff import Backoff
 from libs.bus.dispatch import Dispatch
@@ -25,6 +26,8 @@ from libs.bus.subscription import Subscription, offset_lost
 from libs.bus.writer import Handle, Writer
 from libs.runtime.errors import Unavailable
 from libs.store.pool import Pool
+
+WATCH_S: Final = 5.0  # how often one that has nothing to read asks whether its topics are still the same
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ class BatchConsumer:
         self._writer = Writer(pool, subscription, handle, discard)
         self._backoff = Backoff(random or SystemRandom())
         self._owned: dict[TopicPartition, Owned] = {}
+        self._watched_s = 0.0
         self.progress = Progress()
 
     async def run(self) -> None:
@@ -89,6 +93,8 @@ class BatchConsumer:
         if isinstance(got, Assigned):
             await self._own(subscriber, got.partitions)
             return
+        if not got.records:
+            await self._watch()
         try:
             await self._write(subscriber, got)
         except (NotOwner, Unavailable) as error:
@@ -118,6 +124,12 @@ class BatchConsumer:
         self.progress.own(self._owned)
         subscriber.resume_at({source: mine.next for source, mine in self._owned.items()})
         _log.info("%s owns %s", self._of.consumer, ", ".join(map(str, sorted(partitions))) or "nothing")
+
+    async def _watch(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._watched_s >= WATCH_S:
+            self._watched_s = now_s
+            await self._ownership.watch()
 
     def _forget(self) -> None:
         self._discard()

@@ -22,9 +22,12 @@ class Ownership:
         self._pool = pool
         self._of = subscription
         self._incarnation = 0
+        self._known: dict[str, UUID] = {}
 
     async def begin(self) -> None:
-        """Say that this process is the living one of its instance."""
+        """Say that this process is the living one of its instance; only once, so that an old one never comes back."""
+        if self._incarnation:
+            return
         async with transaction(self._pool) as tx:
             self._incarnation = await begin_incarnation(tx, self._of.consumer, self._of.instance)
 
@@ -64,6 +67,17 @@ class Ownership:
         for source, mine in owned.items():
             if ids[source.topic] != mine.topic_id:
                 raise offset_lost(self._of, source, "the topic was deleted and made again while we read it")
+
+    async def watch(self) -> None:
+        """Raise Unavailable where a topic is gone or another one than before: the group is to be joined anew.
+
+        A member whose topic is deleted is left with no partitions, and nothing would tell it of the topic's return.
+        """
+        ids = await self._ids(set(self._of.topics))
+        changed = sorted(name for name, topic_id in ids.items() if self._known.get(name, topic_id) != topic_id)
+        self._known.update(ids)
+        if changed:
+            raise Unavailable(f"topics {changed} were made again")
 
     async def _ids(self, names: set[str]) -> Mapping[str, UUID]:
         ids = await self._bus.topic_ids(names)

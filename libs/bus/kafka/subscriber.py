@@ -26,6 +26,7 @@ REQUEST_TIMEOUT_MS: Final = 15_000  # above the session timeout: joining a group
 REVOKE_WAIT_S: Final = 5.0  # how long a rebalance waits for a batch in hand; fencing in the store covers the rest
 PROGRESS_S: Final = 1.0  # how often positions go to the broker; lag tools look every few seconds
 STOP_TIMEOUT_S: Final = 5.0
+METADATA_MS: Final = 30_000  # new partitions are noticed within this
 
 
 class KafkaSubscriber:
@@ -63,6 +64,7 @@ class KafkaSubscriber:
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=HEARTBEAT_MS,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
+            metadata_max_age_ms=METADATA_MS,
         )
         self._consumer.subscribe(self._topics, listener=_Rebalances(self))
         try:

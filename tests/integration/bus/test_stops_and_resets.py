@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import pytest
+
+from libs.bus.operator import BadReset, Target, reset_offset
+from libs.bus.ports import Bus
+from libs.bus.records import Message, TopicPartition
+from libs.bus.subscription import OffsetLost
+from libs.schemas.topics import topic
+from libs.store.pool import Pool
+from tests.support.bus import Broker, effects
+from tests.support.consuming import Values, at_work, dies, effects_are
+
+TOPIC = "close-requests"  # no other test of the bus reads it, so it may be deleted
+FIRST = TopicPartition(TOPIC, 0)
+
+
+async def publish(bus: Bus, values: Values, *texts: bytes) -> None:
+    await bus.publisher.publish([Message(TOPIC, values.key, text, partition=0) for text in texts])
+
+
+async def reset(pool: Pool, bus: Bus, values: Values, to: Target, partition: int = 0) -> None:
+    await reset_offset(
+        pool,
+        bus,
+        consumer=f"quota.{values.purpose}",
+        topic=TOPIC,
+        partition=partition,
+        to=to,
+        by="a test",
+        reason="why",
+    )
+
+
+async def consume(bus: Bus, pool: Pool, values: Values, *expected: str) -> None:
+    async with at_work(values.consumer(bus, pool, TOPIC).run()):
+        await effects_are(pool, *expected)
+
+
+async def stops(bus: Bus, pool: Pool, values: Values) -> str:
+    async with at_work(values.consumer(bus, pool, TOPIC).run()) as (running,):
+        return await dies(running, OffsetLost)
+
+
+async def test_a_topic_made_again_stops_the_consumer_and_names_the_verb(broker: Broker, pool: Pool) -> None:
+    values = Values()
+    await publish(broker.bus, values, b"one")
+    await consume(broker.bus, pool, values, "one")
+    await broker.delete_topic(TOPIC)
+    await broker.bus.ensure_topics([topic(TOPIC)])
+    await publish(broker.bus, values, b"another one")
+
+    text = await stops(broker.bus, pool, values)
+
+    assert "was deleted and made again" in text
+    assert f"maestro bus reset-offset --service quota --consumer quota.{values.purpose} --topic {TOPIC}" in text
+    assert await effects(pool) == ["one"]
+
+
+async def test_a_topic_made_again_under_a_running_consumer_stops_it(broker: Broker, pool: Pool) -> None:
+    values = Values()
+    await publish(broker.bus, values, b"one", b"two")
+    async with at_work(values.consumer(broker.bus, pool, TOPIC).run()) as (running,):
+        await effects_are(pool, "one", "two")
+        await broker.delete_topic(TOPIC)
+        await broker.bus.ensure_topics([topic(TOPIC)])
+        await publish(broker.bus, values, b"a", b"b", b"c", b"d")
+
+        await dies(running, OffsetLost)
+
+    assert await effects(pool) == ["one", "two"]
+
+
+async def test_records_that_expired_unread_stop_the_consumer(broker: Broker, pool: Pool) -> None:
+    values = Values()
+    await publish(broker.bus, values, b"one")
+    await consume(broker.bus, pool, values, "one")
+    await publish(broker.bus, values, b"two", b"three")
+    end = (await broker.bus.end_offsets(TOPIC))[0]
+    await broker.drop_before(FIRST, end - 1)
+
+    text = await stops(broker.bus, pool, values)
+
+    assert f"the log holds [{end - 1}, {end})" in text
+    assert await effects(pool) == ["one"]
+
+
+async def test_after_a_reset_the_consumer_goes_on_from_there(broker: Broker, pool: Pool) -> None:
+    values = Values()
+    await publish(broker.bus, values, b"one")
+    await consume(broker.bus, pool, values, "one")
+    await publish(broker.bus, values, b"two", b"three")
+    await broker.drop_before(FIRST, (await broker.bus.end_offsets(TOPIC))[0] - 1)
+
+    await reset(pool, broker.bus, values, "earliest")
+
+    await consume(broker.bus, pool, values, "one", "three")
+
+
+async def test_a_reset_of_every_partition_lets_a_consumer_of_a_topic_made_again_go_on(
+    broker: Broker, pool: Pool
+) -> None:
+    values = Values()
+    await publish(broker.bus, values, b"one")
+    await consume(broker.bus, pool, values, "one")
+    await broker.delete_topic(TOPIC)
+    await broker.bus.ensure_topics([topic(TOPIC)])
+    await publish(broker.bus, values, b"skipped")
+    for number in range(await broker.bus.partitions(TOPIC)):
+        await reset(pool, broker.bus, values, "latest", number)
+    await publish(broker.bus, values, b"two")
+
+    await consume(broker.bus, pool, values, "one", "two")
+
+
+async def test_a_reset_moves_a_running_consumer(broker: Broker, pool: Pool) -> None:
+    values = Values()
+    await publish(broker.bus, values, b"one")
+    async with at_work(values.consumer(broker.bus, pool, TOPIC).run()):
+        await effects_are(pool, "one")
+        await reset(pool, broker.bus, values, (await broker.bus.end_offsets(TOPIC))[0] - 1)
+        await publish(broker.bus, values, b"two")
+
+        await effects_are(pool, "one", "one", "two")
+
+
+async def test_a_reset_is_kept_with_who_did_it_and_why(broker: Broker, pool: Pool) -> None:
+    values = Values()
+    await publish(broker.bus, values, b"one")
+    await consume(broker.bus, pool, values, "one")
+    end = (await broker.bus.end_offsets(TOPIC))[0]
+
+    await reset(pool, broker.bus, values, end - 1)
+
+    row = await pool.fetchrow("SELECT * FROM consumer_offset_reset")
+    assert row is not None
+    assert (row["before_next"], row["after_next"], row["reset_by"], row["reason"]) == (end, end - 1, "a test", "why")
+
+
+@pytest.mark.parametrize(("to", "partition"), [(10**9, 0), (-5, 0), ("latest", 99)])
+async def test_a_reset_outside_the_log_is_refused(to: Target, partition: int, broker: Broker, pool: Pool) -> None:
+    values = Values()
+
+    with pytest.raises(BadReset):
+        await reset(pool, broker.bus, values, to, partition)
+
+    assert await pool.fetchval("SELECT count(*) FROM consumer_offset_reset") == 0
