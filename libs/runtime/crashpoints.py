@@ -1,7 +1,8 @@
 """Named places where a process can be told to die, so that tests kill it exactly there.
 
 `MAESTRO_CRASH_AT=<name>:<marker file>` kills this process by SIGKILL the first time it passes the place; the marker is
-made just before, so that the restarted process goes on. Without the variable a crash point costs one comparison.
+made just before, so that the restarted process goes on. Several such pairs are separated by commas. Without the
+variable a crash point costs one look-up.
 """
 
 from __future__ import annotations
@@ -19,14 +20,19 @@ class _CrashSettings(BaseSettings):
     crash_at: str = ""
 
 
-_NAME, _, _MARKER = _CrashSettings().crash_at.partition(":")
+def _marker_of_place(text: str) -> dict[str, Path]:
+    pairs = (pair.partition(":") for pair in text.split(",") if pair)
+    return {name: Path(marker) for name, _, marker in pairs}
+
+
+_MARKERS = _marker_of_place(_CrashSettings().crash_at)
 
 
 def crash_point(name: str) -> None:
-    """Die here, once, when this is the place that the process was told to die at."""
-    if name != _NAME:
+    """Die here, once, when this is a place that the process was told to die at."""
+    marker = _MARKERS.get(name)
+    if marker is None:
         return
-    marker = Path(_MARKER)
     try:
         marker.touch(exist_ok=False)
     except FileExistsError:

@@ -1,7 +1,7 @@
 """The whole stack for tests: every server and every service as its own process, in a state folder of its own.
 
 It is started once a session, the way `maestro up` does it, and ended by the way of `maestro down`. Every process of it
-knows one crash point, the relay between publishing and marking, which does nothing until a test arms it.
+knows the CRASH_POINTS, which do nothing until a test arms them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from deploy.local.settings import STATE_SETTING
 from deploy.local.status import PartStatus, Phase, StackStatus, live_status
 from samples.hello_tenant.stack import Stack, stack_of
 
-CRASH_POINT = "relay.published"
+RELAY_PUBLISHED = "relay.published"  # Kafka has the events, the outbox rows are not marked
+EDGE_DURABLE = "metering.edge_durable"  # Kafka has the usage, the sender has no answer
+CRASH_POINTS = (RELAY_PUBLISHED, EDGE_DURABLE)
 BACK_WITHIN_S = 60.0  # a killed service is back in seconds; minutes mean that it will not come back
 LOOK_EVERY_S = 0.05
 
@@ -35,7 +37,7 @@ class WholeStack:
 
     places: Places
     addresses: Stack
-    marker: Path
+    markers: Path
     environ: dict[str, str]
 
     def part(self, name: str) -> PartStatus:
@@ -52,17 +54,20 @@ class WholeStack:
         before.process.send(signal.SIGKILL)
         self.wait_for(lambda: self._is_back(name, before), f"{name} after its kill")
 
-    def arm(self) -> None:
-        """Have the next relay that publishes die before it marks, whichever service it belongs to."""
-        self.marker.unlink()
+    def arm(self, crash_point: str) -> None:
+        """Have the next process that passes the crash point die there, whichever it is."""
+        self._marker(crash_point).unlink()
 
-    def has_crashed(self) -> bool:
-        """Whether a relay died since the crash point was armed."""
-        return self.marker.exists()
+    def has_crashed(self, crash_point: str) -> bool:
+        """Whether a process died there since it was armed."""
+        return self._marker(crash_point).exists()
 
-    def disarm(self) -> None:
-        """Let relays live."""
-        self.marker.touch()
+    def disarm(self, crash_point: str) -> None:
+        """Let processes pass."""
+        self._marker(crash_point).touch()
+
+    def _marker(self, crash_point: str) -> Path:
+        return self.markers / crash_point
 
     def wait_until_ready(self) -> None:
         """Return when every part answers."""
@@ -90,13 +95,14 @@ def stack() -> Iterator[WholeStack]:
     folder = Path(tempfile.mkdtemp(prefix="maestro-stack-", dir="/tmp"))
     folder.chmod(0o711)  # the account that PostgreSQL runs under passes through
     places = lay_places(folder / "s", unprivileged_account(os.environ))
-    marker = folder / "relay-crashed"
-    marker.touch()  # while it exists, the crash point does nothing
-    environ = {**os.environ, STATE_SETTING: str(places.home), "MAESTRO_CRASH_AT": f"{CRASH_POINT}:{marker}"}
+    crash_at = ",".join(f"{name}:{folder / name}" for name in CRASH_POINTS)
+    for name in CRASH_POINTS:
+        (folder / name).touch()  # while it exists, the crash point does nothing
+    environ = {**os.environ, STATE_SETTING: str(places.home), "MAESTRO_CRASH_AT": crash_at}
     try:
         status = bring_up(places, environ, lambda _: None)
         assert status.is_ready(), _complaints(status)
-        yield WholeStack(places, stack_of(places, status), marker, environ)
+        yield WholeStack(places, stack_of(places, status), folder, environ)
     finally:
         take_down(places, lambda _: None)
         shutil.rmtree(folder, ignore_errors=True)
