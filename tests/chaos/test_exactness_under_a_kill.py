@@ -9,7 +9,7 @@ from samples.hello_tenant.steps import Cast, Scene
 from tests.support.plays import Act, Ending, Play, perform, steady
 from tests.support.whole_stack import EDGE_DURABLE, RELAY_PUBLISHED, WholeStack
 
-LOAD = steady(0.3)
+LOAD = steady(0.25)
 
 
 def killing(stack: WholeStack, service: str) -> Act:
