@@ -71,7 +71,8 @@ class Relay:
                 continue
             wait_s = POLL_S if done is not None else STANDBY_S
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait_s)
+                async with asyncio.timeout(wait_s):  # wait_for can swallow a cancellation before Python 3.12
+                    await self._wake.wait()
             self._wake.clear()
         raise Unavailable("the connection that listens was lost")
 
