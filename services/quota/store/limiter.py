@@ -22,6 +22,7 @@ from services.quota.metrics import count_store_failure
 
 SCRIPT: Final = (Path(__file__).parent / "gcra.lua").read_text(encoding="utf-8")
 CONNECTIONS: Final = 64  # as many checks at once from one process; further ones wait within their patience
+OWN_DELAY_S: Final = 0.005  # long enough to read what has arrived, and no answer that comes later
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +48,9 @@ class Limiter:
             raise QuotaUnavailable("the limiter's store is down; try again in a second")
         self._breaker = may_ask
         try:
-            async with asyncio.timeout(self._patience_s):
-                allowed, remaining, retry_after_us, reset_us = await self._script(
-                    keys=[f"{{{tenant_id}}}:{limit}"], args=[rate.per_s, rate.burst, cost]
-                )
+            allowed, remaining, retry_after_us, reset_us = await self._run(
+                f"{{{tenant_id}}}:{limit}", rate.per_s, rate.burst, cost
+            )
         except (RedisError, OSError, TimeoutError) as error:
             self._on_failure(error)
             raise QuotaUnavailable("the limiter's store does not answer; try again in a second") from error
@@ -60,6 +60,20 @@ class Limiter:
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
+
+    async def _run(self, bucket: str, *arguments: int) -> list[int]:
+        """Return what the script says; raise TimeoutError where it does not in time."""
+        asking = asyncio.ensure_future(self._script(keys=[bucket], args=arguments))
+        try:
+            await asyncio.wait({asking}, timeout=self._patience_s)
+            # It may be this process that was late, with the answer waiting at its door: a moment to take it in.
+            await asyncio.wait({asking}, timeout=OWN_DELAY_S)
+            if not asking.done():
+                raise TimeoutError(f"no answer within {self._patience_s} s")
+            answer: list[int] = asking.result()
+            return answer
+        finally:
+            asking.cancel()
 
     def _on_failure(self, error: Exception) -> None:
         count_store_failure()
@@ -76,15 +90,16 @@ class Limiter:
 def connect_limiter(url: str, password: str | None, clock: Clock, *, patience_s: float) -> Limiter:
     """Return the limiter at `url` (unix:///path or redis://host:port/db). Opens nothing yet, and never asks twice.
 
-    A retry could spend twice, so the client makes none; a caller that retries knows that it does.
+    A retry could spend twice, so the client makes none; a caller that retries knows that it does. The only patience is
+    the limiter's: whatever the client waits for is given up with it.
     """
     pool = BlockingConnectionPool.from_url(
         url,
         password=password,
         max_connections=CONNECTIONS,
-        timeout=patience_s,
-        socket_timeout=patience_s,
-        socket_connect_timeout=patience_s,
+        timeout=None,
+        socket_timeout=None,
+        socket_connect_timeout=None,
         retry=Retry(NoBackoff(), 0),
         client_name="maestro.quota",
     )

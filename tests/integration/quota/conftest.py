@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from deploy.local.valkey import installed_server
+from deploy.local.packages import installed_server
 from libs.runtime.clock import SystemClock
 from libs.schemas.values import TenantId
 from services.quota.store.limiter import Limiter, connect_limiter
