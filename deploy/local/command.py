@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.local.errors import StackError
 from deploy.local.services import SERVICES
 
 CHECKOUT = Path(__file__).resolve().parents[2]  # not from places: its imports come only with a verb
@@ -70,7 +71,7 @@ def status(as_json: AsJson = False) -> None:
 
     Exits with 0 if every part is ready, else with 3.
     """
-    raise typer.Exit(import_module("deploy.local.verbs").status(as_json=as_json))
+    raise typer.Exit(import_module("deploy.local.looking").status(as_json=as_json))
 
 
 @app.command(epilog="Examples: maestro logs metering --follow    maestro logs kafka --lines 100")
@@ -80,7 +81,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Show the last log lines of a part, or all."""
-    raise typer.Exit(import_module("deploy.local.verbs").logs(part, lines, follow=follow))
+    raise typer.Exit(import_module("deploy.local.looking").logs(part, lines, follow=follow))
 
 
 @app.command(epilog="Example: maestro doctor --json")
@@ -89,7 +90,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     Exits with 1 if something is missing.
     """
-    raise typer.Exit(import_module("deploy.local.verbs").doctor(as_json=as_json))
+    raise typer.Exit(import_module("deploy.local.doctor").doctor(as_json=as_json))
 
 
 @app.command(context_settings=PASS_ON, epilog="Example: maestro demo")
@@ -142,8 +143,6 @@ def main(arguments: list[str] | None = None) -> None:
 
     A problem that people can act on is shown as one, with what to try, and without a traceback.
     """
-    from deploy.local.errors import StackError  # noqa: PLC0415 - as every verb does
-
     try:
         app(args=arguments, prog_name="maestro")
     except StackError as problem:

