@@ -15,26 +15,20 @@ from services.invoicing.domain.windows import WindowCopy
 async def put_copies(tx: Tx, copies: Mapping[TenantId, list[WindowCopy]]) -> None:
     """Keep each copy whose (store_epoch, seq) is greater than that of the one we hold.
 
-    Of several copies of one window the greatest counts: one statement may touch a row only once. Rows are written in
-    key order, so that two writers never deadlock.
+    Rows are written in key order, so that two writers never deadlock.
     """
-    greatest: dict[tuple[str, str, datetime], WindowCopy] = {}
-    for tenant_id, of_tenant in copies.items():
-        for copy in of_tenant:
-            key = (tenant_id, copy.metric, copy.window_start)
-            held = greatest.get(key)
-            if held is None or (held.store_epoch, held.seq) < (copy.store_epoch, copy.seq):
-                greatest[key] = copy
-    rows = sorted(((key[0], copy) for key, copy in greatest.items()), key=_key_order)
+    greatest = _greatest(copies)
+    keys = sorted(greatest)
+    ordered = [greatest[key] for key in keys]
     await tx.execute(
         _PUT,
-        [tenant_id for tenant_id, _ in rows],
-        [copy.metric for _, copy in rows],
-        [copy.window_start for _, copy in rows],
-        [copy.value for _, copy in rows],
-        [copy.store_epoch for _, copy in rows],
-        [copy.seq for _, copy in rows],
-        [copy.digest for _, copy in rows],
+        [tenant_id for tenant_id, _, _ in keys],
+        [copy.metric for copy in ordered],
+        [copy.window_start for copy in ordered],
+        [copy.value for copy in ordered],
+        [copy.store_epoch for copy in ordered],
+        [copy.seq for copy in ordered],
+        [copy.digest for copy in ordered],
     )
 
 
@@ -43,8 +37,15 @@ async def copies_of_frozen(tx: Tx, close_id: UUID, tenant_id: TenantId) -> list[
     return [WindowCopy(**dict(row)) for row in await tx.fetch(_OF_FROZEN, close_id, tenant_id)]
 
 
-def _key_order(row: tuple[str, WindowCopy]) -> tuple[str, str, datetime]:
-    return (row[0], row[1].metric, row[1].window_start)
+def _greatest(copies: Mapping[TenantId, list[WindowCopy]]) -> dict[tuple[str, str, datetime], WindowCopy]:
+    """Of several copies of one window the last said: one statement may touch a row only once."""
+    greatest: dict[tuple[str, str, datetime], WindowCopy] = {}
+    for tenant_id, of_tenant in copies.items():
+        for copy in of_tenant:
+            held = greatest.setdefault((tenant_id, copy.metric, copy.window_start), copy)
+            if (held.store_epoch, held.seq) < (copy.store_epoch, copy.seq):
+                greatest[tenant_id, copy.metric, copy.window_start] = copy
+    return greatest
 
 
 _PUT: Final = """
