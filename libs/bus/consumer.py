@@ -27,7 +27,8 @@ from libs.bus.writer import Handle, Writer
 from libs.runtime.errors import Unavailable
 from libs.store.pool import Pool
 
-WATCH_S: Final = 5.0  # how often one that has nothing to read asks whether its topics are still the same
+WATCH_S: Final = 5.0  # how often one that has nothing to read asks whether every partition has been taken
+REJOIN_S: Final = 30.0  # how often at most it has the group share anew; each time all members pause
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,9 @@ class BatchConsumer:
         self._writer = Writer(pool, subscription, handle, discard)
         self._backoff = Backoff(random or SystemRandom())
         self._owned: dict[TopicPartition, Owned] = {}
-        self._watched_s = 0.0
+        self._watch_at_s = 0.0
+        self._wants_share = False
+        self._may_doubt = True
         self.progress = Progress()
 
     async def run(self) -> None:
@@ -82,6 +85,9 @@ class BatchConsumer:
         )
         try:
             await subscriber.start()
+            if self._wants_share:
+                subscriber.share_anew()
+                self._wants_share = False
             while True:
                 await self._step(subscriber)
         finally:
@@ -92,6 +98,10 @@ class BatchConsumer:
         got = await subscriber.poll()
         if isinstance(got, Assigned):
             await self._own(subscriber, got.partitions)
+            if not got.partitions and self._may_doubt:
+                # Once in a process: the share that we came back to may be of a time when the topic was gone.
+                self._may_doubt = False
+                subscriber.share_anew()
             return
         if not got.records:
             await self._watch()
@@ -126,10 +136,15 @@ class BatchConsumer:
         _log.info("%s owns %s", self._of.consumer, ", ".join(map(str, sorted(partitions))) or "nothing")
 
     async def _watch(self) -> None:
+        """Where partitions lie that nobody took, raise Unavailable: come back with fresh metadata, ask for a share."""
         now_s = asyncio.get_running_loop().time()
-        if now_s - self._watched_s >= WATCH_S:
-            self._watched_s = now_s
-            await self._ownership.watch()
+        if now_s < self._watch_at_s:
+            return
+        self._watch_at_s = now_s + WATCH_S
+        if not await self._ownership.is_complete():
+            self._watch_at_s = now_s + REJOIN_S
+            self._wants_share = True
+            raise Unavailable("partitions lie that no member has taken")
 
     def _forget(self) -> None:
         self._discard()

@@ -118,6 +118,11 @@ class MemoryBus:
         """Delete a topic with all its records; `ensure_topics` makes it again under another id."""
         del self._topics[topic]
 
+    def add_partitions(self, topic: str, count: int) -> None:
+        """Let `topic` have `count` partitions."""
+        logs = self._topics[topic].logs
+        logs += [_Log() for _ in range(count - len(logs))]
+
     def drop_before(self, source: TopicPartition, offset: int) -> None:
         """Retention: records below `offset` are gone."""
         log = self.logs(source.topic)[source.partition]
@@ -182,7 +187,8 @@ class MemoryBus:
         """Wait until something is appended, or a short while."""
         self._news.clear()
         try:
-            await asyncio.wait_for(self._news.wait(), POLL_WAIT_S)
+            async with asyncio.timeout(POLL_WAIT_S):  # wait_for can swallow a cancellation before Python 3.12
+                await self._news.wait()
         except TimeoutError:
             return
 
@@ -291,6 +297,10 @@ class MemorySubscriber:
         share = self._group.assigned.get(self._instance, frozenset())
         if self.is_current():
             self._positions.update({source: offset for source, offset in positions.items() if source in share})
+
+    def share_anew(self) -> None:
+        """Have the group share all partitions again."""
+        self._bus.rebalance(self._group)
 
     async def show_progress(self, positions: Offsets) -> None:
         """Commit for lag tools."""

@@ -22,7 +22,6 @@ class Ownership:
         self._pool = pool
         self._of = subscription
         self._incarnation = 0
-        self._known: dict[str, UUID] = {}
 
     async def begin(self) -> None:
         """Say that this process is the living one of its instance; only once, so that an old one never comes back."""
@@ -68,16 +67,21 @@ class Ownership:
             if ids[source.topic] != mine.topic_id:
                 raise offset_lost(self._of, source, "the topic was deleted and made again while we read it")
 
-    async def watch(self) -> None:
-        """Raise Unavailable where a topic is gone or another one than before: the group is to be joined anew.
+    async def is_complete(self) -> bool:
+        """Return whether some member has taken every partition of the topics as they now are.
 
-        A member whose topic is deleted is left with no partitions, and nothing would tell it of the topic's return.
+        A static member that comes back gets its old share, computed for topics that may have grown or been made again
+        meanwhile, and the broker makes no new one by itself.
         """
         ids = await self._ids(set(self._of.topics))
-        changed = sorted(name for name, topic_id in ids.items() if self._known.get(name, topic_id) != topic_id)
-        self._known.update(ids)
-        if changed:
-            raise Unavailable(f"topics {changed} were made again")
+        counts = {name: await self._bus.partitions(name) for name in ids}
+        async with transaction(self._pool) as tx:
+            stored = await known_ids(tx, self._of.consumer, ids.keys())
+        return all(
+            ids[name] in stored.get(TopicPartition(name, number), ())
+            for name, count in counts.items()
+            for number in range(count)
+        )
 
     async def _ids(self, names: set[str]) -> Mapping[str, UUID]:
         ids = await self._bus.topic_ids(names)

@@ -88,6 +88,10 @@ class Subscriber(Protocol):
         """Read on from these offsets; also goes back, dropping whatever was fetched ahead."""
         ...
 
+    def share_anew(self) -> None:
+        """Have the group share all partitions again, as it does not by itself when a static member comes back."""
+        ...
+
     async def show_progress(self, positions: Offsets) -> None:
         """Commit `positions` to the broker, for lag tools only. Failing is harmless and silent."""
         ...

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from random import Random, SystemRandom
+from typing import Final
 from uuid import UUID
 
 from libs.bus.backoff import Backoff
@@ -15,6 +16,8 @@ from libs.bus.records import Record
 from libs.bus.sequences import Lane, Place, stamp_of
 from libs.runtime.errors import Broken, Rejected, Unavailable
 from libs.schemas.values import from_microseconds
+
+WATCH_S: Final = 5.0  # how often it asks whether the topic is still the same, with as many partitions
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class CompactedTable:
         self._taken: dict[Lane, Place] = {}
         self._lags: dict[int, int] = {}
         self._current_at_ms: int | None = None
+        self._watch_at_s = 0.0
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -53,7 +57,7 @@ class CompactedTable:
                 await self._start(reader)
                 while True:
                     self._take(await reader.poll(), reader)
-                    await self._notice_growth()
+                    await self._watch()
             except Unavailable as error:
                 _log.warning("table of %s waits: %s", self._topic, error)
             except OutOfRange as error:
@@ -72,16 +76,24 @@ class CompactedTable:
         return None if self._current_at_ms is None else from_microseconds(self._current_at_ms * 1000)
 
     async def _start(self, reader: Reader) -> None:
+        await self._refuse_recreated()
+        self._targets = dict(await reader.start(self._positions))
+        self._backoff.reset()
+
+    async def _refuse_recreated(self) -> None:
         ids = await self._bus.topic_ids([self._topic])
         if self._topic not in ids:
             raise Unavailable(f"topic {self._topic} does not exist yet")
         if self._topic_id not in {None, ids[self._topic]}:
             raise Broken(f"topic {self._topic} was deleted and made again: start the process anew")
         self._topic_id = ids[self._topic]
-        self._targets = dict(await reader.start(self._positions))
-        self._backoff.reset()
 
-    async def _notice_growth(self) -> None:
+    async def _watch(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._watch_at_s:
+            return
+        self._watch_at_s = now_s + WATCH_S
+        await self._refuse_recreated()
         if await self._bus.partitions(self._topic) != len(self._targets):
             raise Unavailable(f"topic {self._topic} has new partitions")
 

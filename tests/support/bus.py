@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.structs import TopicPartition as KafkaPartition
 
 from libs.bus.kafka import KafkaBus
@@ -54,6 +54,8 @@ class Broker(Protocol):
 
     async def drop_before(self, source: TopicPartition, offset: int) -> None: ...
 
+    async def add_partitions(self, topic: str, count: int) -> None: ...
+
 
 @dataclass
 class MemoryBroker:
@@ -66,6 +68,9 @@ class MemoryBroker:
 
     async def drop_before(self, source: TopicPartition, offset: int) -> None:
         self.bus.drop_before(source, offset)
+
+    async def add_partitions(self, topic: str, count: int) -> None:
+        self.bus.add_partitions(topic, count)
 
 
 @dataclass
@@ -88,6 +93,10 @@ class KafkaBroker:
         async with self._admin() as admin:
             where = {KafkaPartition(source.topic, source.partition): RecordsToDelete(before_offset=offset)}
             await admin.delete_records(where)
+
+    async def add_partitions(self, topic: str, count: int) -> None:
+        async with self._admin() as admin:
+            await admin.create_partitions({topic: NewPartitions(count)})
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:

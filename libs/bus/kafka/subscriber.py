@@ -113,6 +113,10 @@ class KafkaSubscriber:
                 self._consumer.seek(target, offset)
                 self._consumer.resume(target)
 
+    def share_anew(self) -> None:
+        """Subscribe again: the broker shares anew when the group's leader does so, and it may be us."""
+        self._consumer.subscribe(self._topics, listener=_Rebalances(self))
+
     async def show_progress(self, positions: Offsets) -> None:
         """Note where we are; committed to the broker about once a second."""
         self._progress |= {KafkaPartition(one.topic, one.partition): offset for one, offset in positions.items()}

@@ -9,7 +9,7 @@ import pytest
 from libs.bus.ports import Bus, Fetched, OutOfRange, Subscriber
 from libs.bus.records import Message, TopicPartition
 from libs.schemas.topics import TopicSpec
-from tests.support.bus import assignment, fetch, fresh_name
+from tests.support.bus import Broker, assignment, fetch, fresh_name
 
 Join = Callable[..., Subscriber]
 
@@ -123,6 +123,21 @@ async def test_a_member_that_comes_back_finds_its_partitions(member: Join) -> No
     await gone.stop()
 
     assert await started(member("a")) == before
+
+
+async def test_a_member_that_comes_back_to_a_grown_topic_gets_the_rest_when_it_asks(
+    broker: Broker, topic: TopicSpec, member: Join
+) -> None:
+    gone = member("a")
+    before = await started(gone)
+    await gone.stop()
+    await broker.add_partitions(topic.name, 6)
+    back = member("a")
+    assert await started(back) == before
+
+    back.share_anew()
+
+    assert await assignment(back) == {TopicPartition(topic.name, number) for number in range(6)}
 
 
 async def test_what_is_shown_to_lag_tools_moves_no_one(bus: Bus, topic: TopicSpec, member: Join) -> None:
