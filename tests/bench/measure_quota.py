@@ -146,3 +146,18 @@ async def test_checks_over_http(quota: Quota, service_pid: int) -> None:
         what = f"POST /v1/check, {callers} callers, {per_s:.0f}/s, {cpu_us:.0f} us CPU each"
         show(what, [one for each in took for one in each])
     sys.stdout.write(f"\nanswers by status: {dict(statuses)}\n")
+
+
+async def test_a_change_of_plan_until_checks_follow_it(quota: Quota) -> None:
+    tenant_id, key = await quota.new_tenant("starter")
+    took: list[float] = []
+    for plan_id in ("enterprise", "pro") * 10:
+        begun = time.perf_counter()
+        await quota.put_plan(tenant_id, plan_id)
+
+        async def follows(wanted: str = plan_id) -> bool:
+            return bool((await quota.check(key, limit="storage_gb")).json()["plan"]["id"] == wanted)
+
+        await eventually(follows, "checks follow the plan")
+        took.append((time.perf_counter() - begun) * 1e6)
+    show("PUT plan until the check names it", took)
