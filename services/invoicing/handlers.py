@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,7 +42,9 @@ INVOICE_TOPIC: Final = "invoices"
 # What a close waits for makes it due when it comes; trying again by time is the net below that, never the way.
 FIRST_RETRY: Final = timedelta(milliseconds=250)
 LONGEST_RETRY: Final = timedelta(seconds=30)
-_DOUBLINGS: Final = 7  # 250 ms doubled so often is past LONGEST_RETRY
+_DOUBLINGS: Final = 7  # 250 ms doubled so often is past LONGEST_RETRY; who waits longer than that is worth a line
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,8 @@ class Billing:
         )
         if isinstance(outcome, Waits):
             await closes.postpone(tx, close_id, outcome.reason, self._try_at(tries))
+            if tries >= _DOUBLINGS:
+                _log.warning("close %s still waits: %s", close_id, outcome.reason, extra={"tenant_id": tenant_id})
             return None
         # The trace is that of the request, whatever woke us: one trace from the request to the invoice.
         with span("issue invoice", parent=frozen.request.traceparent or ""):

@@ -31,6 +31,10 @@ def table(invoice: IssuedInvoice) -> list[Mapping[str, str]]:
     return list(csv.DictReader(io.StringIO(invoice.files["invoice.csv"].decode("utf-8"), newline="")))
 
 
+def test_the_same_facts_gave_these_bytes_when_the_first_invoice_was_issued_and_give_them_still() -> None:
+    assert issued(COPIES).manifest_sha == "028f06c5baa733bd5fe1391508650eda5089dccb4b667c91c8c92a73bbfb3852"
+
+
 def test_the_json_is_canonical() -> None:
     assert canonical_bytes(document(issued(COPIES))) == issued(COPIES).files["invoice.json"]
 
