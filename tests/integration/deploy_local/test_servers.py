@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import stat
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -11,6 +15,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+from deploy.local.accounts import unprivileged_account
+from deploy.local.packages import installed_programs
+from deploy.local.places import lay_places
+from deploy.local.ports import Ports
+from deploy.local.postgres import Postgres
+from tests.support.stack import ServerSet
 
 FreshDatabase = Callable[..., str]
 
@@ -44,6 +55,27 @@ async def test_every_password_is_kept_as_a_scram_verifier(postgres: str, fresh_d
 
     assert {row[0].partition("$")[0] for row in kept} == {"SCRAM-SHA-256"}
     await connection.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends an account that may be shut out")
+def test_programs_that_the_account_cannot_reach_are_copied_and_nothing_is_opened(
+    embedded_servers: ServerSet, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    package = installed_programs().parents[1]
+    shutil.copytree(package, closed / package.name, symlinks=True)
+    shutil.copytree(package.with_name(f"{package.name}.libs"), closed / f"{package.name}.libs")
+    folder = embedded_servers.places.home / "closed-out"
+    account = unprivileged_account(os.environ)
+    assert account is not None
+    places = lay_places(folder, account)
+    server = Postgres(places, Ports(places.ports), account, installed=lambda: closed / package.name / "pginstall/bin")
+
+    embedded_servers.start(server)
+
+    assert server.launch().argv[0].startswith(str(places.postgres))
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
 async def test_a_role_owns_its_own_database(fresh_database: FreshDatabase) -> None:

@@ -9,6 +9,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -75,94 +76,116 @@ def _left_in(home: Path) -> list[str]:
     return [line for line in lines if str(home) in line]
 
 
-@pytest.fixture
-def places() -> Iterator[Places]:
-    """Folders of a stack of its own, in a place that PostgreSQL's account can enter."""
+@contextmanager
+def _stack_folder() -> Iterator[Places]:
+    """Folders of a stack of its own, in a place that PostgreSQL's account can enter; the stack ends with the block."""
     folder = Path(tempfile.mkdtemp(prefix="maestro-stack-", dir="/tmp"))
     folder.chmod(0o711)
     laid = lay_places(folder / "s", unprivileged_account(os.environ))
-    yield laid
-    take_down(laid, _silent)
-    shutil.rmtree(folder)
+    try:
+        yield laid
+    finally:
+        take_down(laid, _silent)
+        shutil.rmtree(folder)
 
 
-def test_every_part_comes_up_ready_and_down_leaves_nothing(places: Places) -> None:
-    status = _up(places)
-    running = _all_processes(status)
+@pytest.fixture
+def own_stack() -> Iterator[Places]:
+    """A stack that one test starts and stops."""
+    with _stack_folder() as laid:
+        yield laid
 
+
+@pytest.fixture(scope="module")
+def standing_stack() -> Iterator[Places]:
+    """A stack that is up, for the tests that leave it up."""
+    with _stack_folder() as laid:
+        _up(laid)
+        yield laid
+
+
+def test_every_part_is_up_and_ready(standing_stack: Places) -> None:
+    status = live_status(standing_stack)
+
+    assert status is not None
     assert [part.name for part in status.parts] == ["postgres", "valkey", "kafka", "first", "second"]
     assert status.is_ready()
-    assert take_down(places, _silent)
-    assert [process for process in running if process.is_alive()] == []
-    assert _left_in(places.home) == []
 
 
-def test_each_service_is_logged_in_as_itself_in_its_own_database(places: Places) -> None:
-    status = _up(places)
+def test_each_service_is_logged_in_as_itself_in_its_own_database(standing_stack: Places) -> None:
+    status = live_status(standing_stack)
 
+    assert status is not None
     assert [_login(status, name) for name in ("first", "second")] == ["first@first", "second@second"]
 
 
-def test_a_second_up_changes_nothing(places: Places) -> None:
-    first = _up(places)
+def test_a_second_up_changes_nothing(standing_stack: Places) -> None:
+    first = live_status(standing_stack)
+    assert first is not None
 
-    second = _up(places)
+    second = _up(standing_stack)
 
     assert _all_processes(second) == _all_processes(first)
 
 
-def test_a_second_down_finds_nothing_to_do(places: Places) -> None:
-    _up(places)
-    take_down(places, _silent)
+def test_a_killed_service_comes_back_by_itself(standing_stack: Places) -> None:
+    before = _part(live_status(standing_stack), "first")
+    assert before.process is not None
 
-    assert not take_down(places, _silent)
+    before.process.send(signal.SIGKILL)
 
-
-def test_a_killed_service_comes_back_by_itself(places: Places) -> None:
-    victim = _process(_up(places), "first")
-
-    victim.send(signal.SIGKILL)
-
-    status = _until(places, lambda now: now.is_ready() and _process(now, "first") != victim)
-    assert _part(status, "first").restarts == 1
+    after = _until(standing_stack, lambda now: now.is_ready() and _process(now, "first") != before.process)
+    assert _part(after, "first").restarts == before.restarts + 1
 
 
-def test_killed_servers_come_back_with_what_they_stored(places: Places) -> None:
-    before = _up(places)
+def test_killed_servers_come_back_with_what_they_stored(standing_stack: Places) -> None:
+    before = live_status(standing_stack)
     victims = {name: _process(before, name) for name in ("postgres", "kafka")}
 
     for victim in victims.values():
         victim.send(signal.SIGKILL)
 
-    after = _until(places, lambda now: now.is_ready() and all(_part(now, name).restarts for name in victims))
+    after = _until(
+        standing_stack, lambda now: now.is_ready() and all(_process(now, name) != victims[name] for name in victims)
+    )
     assert _login(after, "first") == "first@first"
 
 
-def test_what_a_killed_supervisor_left_is_replaced_by_the_next_up(places: Places) -> None:
-    before = _up(places)
+def test_down_leaves_nothing_and_a_second_down_finds_nothing_to_do(own_stack: Places) -> None:
+    running = _all_processes(_up(own_stack))
+
+    assert take_down(own_stack, _silent)
+
+    assert [process for process in running if process.is_alive()] == []
+    assert _left_in(own_stack.home) == []
+    assert not take_down(own_stack, _silent)
+
+
+def test_what_a_killed_supervisor_left_is_replaced_by_the_next_up(own_stack: Places) -> None:
+    before = _up(own_stack)
     before.supervisor.send(signal.SIGKILL)
     assert processes.wait_gone(before.supervisor, WITHIN_S)
 
-    after = _up(places)
+    after = _up(own_stack)
 
     assert after.is_ready()
     assert [process for process in _all_processes(before) if process.is_alive()] == []
 
 
-def test_down_ends_what_a_killed_supervisor_left(places: Places) -> None:
-    before = _up(places)
+def test_down_ends_what_a_killed_supervisor_left(own_stack: Places) -> None:
+    before = _up(own_stack)
     before.supervisor.send(signal.SIGKILL)
     assert processes.wait_gone(before.supervisor, WITHIN_S)
 
-    assert take_down(places, _silent)
+    assert take_down(own_stack, _silent)
 
     assert [process for process in _all_processes(before) if process.is_alive()] == []
 
 
-async def test_ports_that_were_taken_meanwhile_are_replaced_and_no_record_is_lost(places: Places) -> None:
-    before = _up(places)
+async def test_ports_that_were_taken_meanwhile_are_replaced_and_topics_stay(own_stack: Places) -> None:
+    before = _up(own_stack)
     await _make_topic(_part(before, "kafka").address)
-    take_down(places, _silent)
+    take_down(own_stack, _silent)
     taken = [_part(before, name).address.rpartition(":")[2] for name in ("postgres", "kafka", "first")]
 
     with (
@@ -170,7 +193,7 @@ async def test_ports_that_were_taken_meanwhile_are_replaced_and_no_record_is_los
         socket.create_server((HOST, int(taken[1]))),
         socket.create_server((HOST, int(taken[2]))),
     ):
-        after = _up(places)
+        after = _up(own_stack)
 
     assert after.is_ready()
     assert _part(after, "kafka").address.rpartition(":")[2] not in taken
@@ -194,7 +217,7 @@ async def _topics(bootstrap: str) -> list[str]:
 
 
 def test_system_servers_stand_in_for_the_embedded_ones(
-    places: Places, postgres: str, kafka_bootstrap: str, valkey_url: str, valkey_password: str
+    own_stack: Places, postgres: str, kafka_bootstrap: str, valkey_url: str, valkey_password: str
 ) -> None:
     environ = {
         "MAESTRO_POSTGRES_URL": postgres,
@@ -202,11 +225,11 @@ def test_system_servers_stand_in_for_the_embedded_ones(
         "MAESTRO_REDIS_URL": valkey_url.replace("unix://", f"unix://:{valkey_password}@"),
     }
 
-    status = _up(places, environ)
+    status = _up(own_stack, environ)
 
     assert [part.name for part in status.parts if part.process] == ["first", "second"]
     assert _login(status, "first") == "first@first"
-    assert _left_in(places.postgres) == []
+    assert _left_in(own_stack.postgres) == []
 
 
 async def test_an_administrator_who_is_no_superuser_can_provide_the_databases(
