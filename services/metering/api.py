@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
 
 from libs.access.principal import Principal
 from libs.access.request import Caller
@@ -37,6 +38,7 @@ from services.metering.store.ids import History
 JSON: Final = "application/json"
 PROTOBUF: Final = "application/x-protobuf"
 EVENTS_PATH: Final = "/v1/events/"
+_LENGTH_DIGITS: Final = 12  # of a content-length that is worth reading
 
 router = APIRouter(dependencies=[Security(HTTPBearer(auto_error=False, scheme_name="API key"))])
 
@@ -245,8 +247,7 @@ def _media_of(request: Request) -> str:
 @asynccontextmanager
 async def _body_of(request: Request, gate: Gate) -> AsyncIterator[bytes]:
     """Hold the inflated body within all bounds while the block runs."""
-    declared = request.headers.get("content-length", "")
-    expected = min(int(declared), MAX_BODY_BYTES) if declared.isdecimal() else MAX_BODY_BYTES
+    expected = _declared_bytes(request)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     with gate.enter(), gate.carry(expected):
         received = await _receive(request)
@@ -258,15 +259,32 @@ async def _body_of(request: Request, gate: Gate) -> AsyncIterator[bytes]:
             yield plain
 
 
+def _declared_bytes(request: Request) -> int:
+    """Return how large the body is by its header, the bound where it does not say; refuse one that is over it."""
+    declared = request.headers.get("content-length", "")
+    if not (declared.isascii() and declared.isdecimal() and len(declared) <= _LENGTH_DIGITS):
+        return MAX_BODY_BYTES
+    if int(declared) > MAX_BODY_BYTES:
+        raise _over_bound()
+    return int(declared)
+
+
 async def _receive(request: Request) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise BodyTooLarge(f"a body has at most {MAX_BODY_BYTES} bytes; send several")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise _over_bound()
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise BadBody("the sender left before the end of the body") from error
     return b"".join(chunks)
+
+
+def _over_bound() -> BodyTooLarge:
+    return BodyTooLarge(f"a body has at most {MAX_BODY_BYTES} bytes; send several")
 
 
 def _verdict(one: Verdict) -> dict[str, object]:

@@ -69,7 +69,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
 
     async def ready() -> None:
         directory.require_ready()
-        if app.state.shards.progress.watermark() is None:
+        if not app.state.shards.progress.lag():  # empty: no partition is ours yet, or the broker never answered
             raise Unavailable("the shards are not assigned yet; try again")
 
     app = create_app("metering", lifespan, ready=ready)

@@ -91,18 +91,22 @@ class Closer:
         """Close what can be closed now; return whether more of it may wait."""
         async with transaction(self.pool) as tx:
             waiting = await closes.open_requests(tx, MAX_CLOSES)
-        self._ends = {close_id: ends for one in waiting if (ends := self._ends.get(close_id := one.request.close_id))}
+        await self._find_ends({one.request.close_id for one in waiting})
         if not waiting:
             return False
-        if any(one.request.close_id not in self._ends for one in waiting):
-            # Asked after the requests were seen: what was acknowledged before them lies before these ends.
-            ends = await self.reading.ends()
-            self._ends |= {one.request.close_id: ends for one in waiting if one.request.close_id not in self._ends}
         progress = await self.reading.progress()
         reached = {partition: one.reached for partition, one in progress.items()}
         ready = [one for one in waiting if has_counted(reached, self._ends[one.request.close_id])]
         done = [await self._close(one) for one in ready]
         return any(done)
+
+    async def _find_ends(self, close_ids: set[str]) -> None:
+        """Learn up to where usage is to be counted before each of these closes, and forget all others."""
+        known = {close_id: self._ends[close_id] for close_id in close_ids & self._ends.keys()}
+        if fresh := close_ids - known.keys():
+            # Asked after the requests were seen: what was acknowledged before them lies before these ends.
+            known |= dict.fromkeys(fresh, await self.reading.ends())
+        self._ends = known
 
     async def _close(self, one: OpenRequest) -> bool:
         request = one.request

@@ -10,18 +10,21 @@ percent of the events are copies. Events come from a seed.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import pytest
 
 from libs.bus.kafka import KafkaBus
@@ -32,12 +35,17 @@ from services.metering.domain.events import Kind, UsageEvent
 from services.metering.domain.identity import Fingerprints
 from services.metering.domain.records import encode
 from services.metering.settings import MeteringSettings
+from tests.support.access import bearer
+from tests.support.conditions import eventually
+from tests.support.dying import dying_at
 from tests.support.metering import SECRET
+from tests.support.metering_world import metering_world
 
 EVENTS = int(os.environ.get("MAESTRO_BENCH_EVENTS", "100000"))
 SEED = int(os.environ.get("MAESTRO_BENCH_SEED", "1"))
 TENANTS = 5_000
 COPIES = 0.05
+REQUESTS = 1_600
 PROGRESS = "SELECT coalesce(sum(next), 0) FROM consumer_offset WHERE consumer = 'metering.shards'"
 
 
@@ -175,3 +183,76 @@ def show(load: Load, per_request: int, took_s: float, running: Owner, cpu_s: flo
         f" {running.anonymous_mb()} MB anonymous, seed {SEED}",
         end="",
     )
+
+
+@pytest.mark.parametrize(("per_request", "clients"), [(1, 1), (1, 32), (100, 8)])
+async def test_over_http_to_durable_in_kafka(
+    per_request: int, clients: int, fresh_database: Callable[..., str], kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    settings = MeteringSettings(postgres_url=fresh_database("metering"), kafka_bootstrap=kafka_bootstrap)
+    async with metering_world(settings, KafkaBus(kafka_bootstrap, client_id="before")) as world:
+        tenant = await world.new_tenant()
+        template = json.dumps([world.event(tenant, "ID", 1) for _ in range(per_request)])
+        ends = sum((await world.bus.end_offsets("usage-shards")).values())
+    async with (
+        dying_at("nowhere", "metering", told_of(settings, kafka_bootstrap), tmp_path) as runner,
+        pool_of(settings) as pool,
+    ):
+        await until(pool, ends)
+        async with httpx.AsyncClient(base_url=runner.address, trust_env=False) as http:
+            await eventually(lambda: answers(http), "the edge is ready", within_s=60)
+        senders = [Sender(runner.address, bearer(world.keys[tenant]), template, number) for number in range(clients)]
+        begun_s = time.perf_counter()
+        rounds = await asyncio.gather(*(sender.send(REQUESTS // clients) for sender in senders))
+        events_s = REQUESTS // clients * clients * per_request / (time.perf_counter() - begun_s)
+    took = sorted(chain.from_iterable(rounds))
+    print(
+        f"\nHTTP, {per_request} events a request, {clients} clients: {events_s:9.0f} events/s,"
+        f" p50 {took[len(took) // 2] * 1000:.1f} ms, p99 {took[len(took) * 99 // 100] * 1000:.1f} ms",
+        end="",
+    )
+
+
+@dataclass
+class Sender:
+    """One connection that sends batch after batch. A client library would cost more CPU than the edge does."""
+
+    address: str
+    authorization: str
+    template: str
+    number: int
+
+    async def send(self, requests: int) -> list[float]:
+        """Send so many requests and return the seconds that each took."""
+        host, _, port = self.address.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        took: list[float] = []
+        for turn in range(requests):
+            request = self._request(turn)
+            begun_s = time.perf_counter()
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            took.append(time.perf_counter() - begun_s)
+            assert head.startswith(b"HTTP/1.1 204"), head
+        writer.close()
+        return took
+
+    def _request(self, turn: int) -> bytes:
+        places = count()
+        body = re.sub("ID", lambda _: f"{self.number}-{turn}-{next(places)}", self.template).encode()
+        head = (
+            f"POST /api/v1/events HTTP/1.1\r\nhost: edge\r\nauthorization: {self.authorization}\r\n"
+            f"content-type: application/cloudevents-batch+json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+
+def told_of(settings: MeteringSettings, kafka_bootstrap: str) -> dict[str, str]:
+    return {"MAESTRO_POSTGRES_URL": settings.postgres_url, "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap}
+
+
+async def answers(http: httpx.AsyncClient) -> bool:
+    try:
+        return (await http.get("/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -57,12 +57,12 @@ def closed_at(closed: Closed, tenant_id: str, window_us: int) -> ClosedPeriod | 
     return None
 
 
-def fold(events: Iterable[UsageEvent], meters: Meters, closed: Closed) -> Folded:
-    """Return what these events change; each meter has its own outcome, and a failed one stops no other.
+def fold(events: Iterable[UsageEvent], meters: Meters, closed: Closed, *, onto: Folded | None = None) -> Folded:
+    """Return what these events change (added to `onto`); each meter has its own outcome, a failed one stops no other.
 
     Samples are kept whether or not their period is closed: a level holds into the windows after it.
     """
-    folded = Folded()
+    folded = Folded() if onto is None else onto
     for event in events:
         for outcome in meters.outcomes(event):
             if isinstance(outcome, Counted):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from libs.bus.records import Record
 from libs.bus.subscription import PoisonRecord
@@ -18,6 +20,8 @@ from services.metering.domain.settling import candidates_of, settle
 from services.metering.store import gauges, ids, windows
 from services.metering.store.fence import closed_periods, share_fence
 
+BREATH_EVENTS: Final = 2_000  # after so many the loop turns: an edge in the same process answers while we catch up
+
 
 @dataclass(frozen=True, slots=True)
 class ShardOwner:
@@ -27,7 +31,7 @@ class ShardOwner:
 
     async def take(self, tx: Tx, records: Sequence[Record]) -> None:
         """Count a batch; raise PoisonRecord for a record that no edge of ours wrote."""
-        candidates = candidates_of(_events(records))
+        candidates = candidates_of(await _events(records))
         await share_fence(tx)
         settled = settle(candidates, await ids.claim(tx, candidates.firsts))
         folded = await self._fold(tx, settled.fresh)
@@ -46,12 +50,22 @@ class ShardOwner:
             return Folded()
         since_us = min(event.time_us for event in fresh)
         closed = await closed_periods(tx, {event.tenant_id for event in fresh}, since_us)
-        return fold(fresh, self.meters, closed)
+        folded = Folded()
+        for start in range(0, len(fresh), BREATH_EVENTS):
+            fold(fresh[start : start + BREATH_EVENTS], self.meters, closed, onto=folded)
+            await asyncio.sleep(0)
+        return folded
 
 
-def _events(records: Iterable[Record]) -> Iterable[UsageEvent]:
+async def _events(records: Iterable[Record]) -> list[UsageEvent]:
+    events: list[UsageEvent] = []
+    rested = 0
     for record in records:
         try:
-            yield from decode(record.value)
+            events += decode(record.value)
         except Rejected as refused:
             raise PoisonRecord(record, f"{refused.code}: {refused.detail}") from refused
+        if len(events) - rested > BREATH_EVENTS:
+            rested = len(events)
+            await asyncio.sleep(0)
+    return events

@@ -68,12 +68,16 @@ async def _integrate(tx: Tx, meter: Meter, due: Sequence[Gauge], watermark_us: i
         within = Span(from_us, to_us)
         values = integrals(samples.get(tenant_id, {}), within, stale_us)
         found += _windows(tenant_id, within, values, levels.get(tenant_id, 0), closed.get(tenant_id, ()))
-    await gauges.put_integrals(tx, meter.metric, [one for one in found if isinstance(one, Integral)])
-    await gauges.put_differences(tx, meter.metric, [one for one in found if isinstance(one, FrozenIntegral)])
+    await _put(tx, meter.metric, found)
     # Samples later than the watermark wait for it: their gauge stays dirty from there.
     ends = [(one, to_us) for one, (_, _, to_us) in zip(due, asked, strict=True)]
     progress = [(one.tenant_id, to_us, to_us if one.latest_us >= to_us else None) for one, to_us in ends]
     await gauges.put_progress(tx, meter.metric, progress)
+
+
+async def _put(tx: Tx, metric: str, found: Sequence[Integral | FrozenIntegral]) -> None:
+    await gauges.put_integrals(tx, metric, [one for one in found if isinstance(one, Integral)])
+    await gauges.put_differences(tx, metric, [one for one in found if isinstance(one, FrozenIntegral)])
 
 
 def _windows(

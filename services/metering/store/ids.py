@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,8 @@ from libs.store.pool import Tx
 from services.metering.domain.events import UsageEvent
 from services.metering.domain.meters import Failed
 from services.metering.domain.settling import Conflict, Settled
+
+CLAIM_KEYS: Final = 4_000  # of one statement: writing it out holds the loop for some milliseconds
 
 Failures = Sequence[tuple[UsageEvent, Failed]]
 
@@ -27,12 +30,14 @@ async def claim(tx: Tx, firsts: Mapping[bytes, UsageEvent]) -> dict[bytes, int]:
     A rival that claims the same key at once is waited for: one of the two commits it, the other sees it here.
     """
     order = sorted(firsts)
-    digests, times = [firsts[key].digest for key in order], [firsts[key].time_us for key in order]
-    rows = await tx.fetch(_CLAIM, [UUID(key) for key in order], digests, times)
-    if not rows:
-        return {}
-    # A second statement, so that it sees what a rival committed while the first one waited for it.
-    known = await tx.fetch(_DIGESTS, [row["key"] for row in rows])
+    taken: list[UUID] = []
+    for start in range(0, len(order), CLAIM_KEYS):
+        keys = order[start : start + CLAIM_KEYS]
+        digests, times = [firsts[key].digest for key in keys], [firsts[key].time_us for key in keys]
+        rows = await tx.fetch(_CLAIM, [UUID(key) for key in keys], digests, times)
+        taken += [row["key"] for row in rows]
+    # Statements of their own, so that they see what a rival committed while those above waited for it.
+    known = await tx.fetch(_DIGESTS, taken) if taken else []
     return {row["key"].bytes: row["digest"] for row in known}
 
 
@@ -98,25 +103,18 @@ async def history(tx: Tx, key: bytes) -> History:
     )
 
 
-def _columns(conflicts: Sequence[Conflict]) -> tuple[list[object], ...]:
+def _columns(conflicts: Sequence[Conflict]) -> list[tuple[object, ...]]:
     # One row per (key, digest): an upsert cannot touch a row twice.
-    counted: dict[tuple[bytes, int], tuple[Conflict, int]] = {}
-    for conflict in conflicts:
-        row = (conflict.other.key, conflict.other.digest)
-        first, copies = counted.get(row, (conflict, 0))
-        counted[row] = (first, copies + 1)
-    rows = [counted[row] for row in sorted(counted)]
-    return (
-        [UUID(one.other.key) for one, _ in rows],
-        [one.other.digest for one, _ in rows],
-        [one.first_digest for one, _ in rows],
-        [one.other.tenant_id for one, _ in rows],
-        [one.other.source for one, _ in rows],
-        [one.other.id for one, _ in rows],
-        [one.other.type for one, _ in rows],
-        [one.other.time_us for one, _ in rows],
-        [copies for _, copies in rows],
-    )
+    copies = Counter((one.other.key, one.other.digest) for one in conflicts)
+    first = {(one.other.key, one.other.digest): one for one in reversed(conflicts)}
+    rows = [(*_conflict(first[place]), copies[place]) for place in sorted(copies)]
+    return list(zip(*rows, strict=True))
+
+
+def _conflict(one: Conflict) -> tuple[object, ...]:
+    other = one.other
+    key, source = UUID(other.key), other.source
+    return key, other.digest, one.first_digest, other.tenant_id, source, other.id, other.type, other.time_us
 
 
 _CLAIM: Final = """

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.schemas.values import Period, window_of
+from services.metering.domain.calendar import Bucket, WindowSize, buckets
+from services.metering.errors import BadQuery
+
+ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Apia"]
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def found(size: WindowSize, zone: str, start: str, end: str) -> list[Bucket]:
+    return list(buckets(size, zone, at(start), at(end)))
+
+
+def test_a_day_of_a_zone_starts_at_its_midnight() -> None:
+    [day] = found("day", "Europe/Berlin", "2026-11-24T10:00Z", "2026-11-24T11:00Z")
+    assert day == Bucket(at("2026-11-23T23:00Z"), at("2026-11-24T23:00Z"))
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [
+        ("Europe/Berlin", "2026-03-29T12:00Z", 23),
+        ("Europe/Berlin", "2026-10-25T12:00Z", 25),
+        ("Australia/Lord_Howe", "2026-04-05T00:00Z", 24.5),
+        ("Asia/Kathmandu", "2026-03-29T12:00Z", 24),
+    ],
+)
+def test_a_day_is_as_long_as_its_zone_makes_it(zone: str, day: str, hours: float) -> None:
+    [bucket] = list(buckets("day", zone, at(day), at(day) + timedelta(seconds=1)))
+    assert bucket.end - bucket.start == timedelta(hours=hours)
+
+
+def test_a_month_is_the_period_that_is_billed() -> None:
+    month = Period.month("2026-10", "Europe/Berlin")
+    [bucket] = found("month", "Europe/Berlin", "2026-10-10T00:00Z", "2026-10-11T00:00Z")
+    assert (bucket.start, bucket.end) == (month.starts_at, month.ends_at)
+
+
+def test_december_is_followed_by_january() -> None:
+    [_, january] = found("month", "UTC", "2026-12-31T00:00Z", "2027-01-02T00:00Z")
+    assert january == Bucket(at("2027-01-01T00:00Z"), at("2027-02-01T00:00Z"))
+
+
+def test_hours_of_a_zone_with_an_odd_offset_start_at_its_full_hours() -> None:
+    [hour] = found("hour", "Asia/Kathmandu", "2026-11-24T10:20Z", "2026-11-24T10:21Z")
+    assert hour == Bucket(at("2026-11-24T10:15Z"), at("2026-11-24T11:15Z"))
+
+
+def test_quarters_are_the_windows_themselves() -> None:
+    quarters = found("15m", "UTC", "2026-11-24T10:07Z", "2026-11-24T10:31Z")
+    assert [bucket.start.minute for bucket in quarters] == [0, 15, 30]
+
+
+def test_an_empty_interval_has_no_windows() -> None:
+    assert found("day", "UTC", "2026-11-24T00:00Z", "2026-11-24T00:00Z") == []
+
+
+def test_a_zone_that_there_is_not_is_refused() -> None:
+    with pytest.raises(BadQuery, match="Mars"):
+        found("day", "Mars/Olympus", "2026-11-24T00:00Z", "2026-11-25T00:00Z")
+
+
+MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001
+
+
+@given(MOMENTS, st.sampled_from(ZONES), st.sampled_from(["15m", "hour", "day", "month"]))
+def test_windows_join_without_gap_and_lie_on_the_grain(moment: datetime, zone: str, size: WindowSize) -> None:
+    chain = list(buckets(size, zone, moment, moment + timedelta(days=70 if size == "month" else 3)))
+    bounds = [bucket.start for bucket in chain] + [chain[-1].end]
+    assert chain[0].start <= moment < chain[0].end
+    assert [bucket.end for bucket in chain] == bounds[1:]
+    assert bounds == sorted(set(bounds))
+    assert [window_of(bound) for bound in bounds] == bounds
