@@ -20,6 +20,7 @@ HEAP = "-Xmx512m"  # about 320 MB resident with the load of the walk
 JVM_FLAGS = (  # the first compiler tier and the serial collector start fastest and suit one small broker
     *(HEAP, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
     *("-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"),
+    "--enable-native-access=ALL-UNNAMED",  # for the codecs' native parts, lz4 and zstd
     "--sun-misc-unsafe-memory-access=allow",  # Kafka 4.3 unmaps its index files by it; Java 25 would warn at each start
 )
 FORMAT_TIMEOUT_S = 60  # 2 s here
