@@ -42,7 +42,6 @@ ENTRIES_TOPIC: Final = "evidence-entries"
 
 LOOK_AGAIN_S: Final = 0.2  # how long a close that has become ready may lie; one index look-up each time
 SWEEP: Final = 50  # closes tried on one look at the plans' topic; keeps a shutdown waiting for a second at most
-BEHIND: Final = "changes of plans that were published before the close was tried are still being read"
 
 _log = logging.getLogger(__name__)
 
@@ -145,30 +144,27 @@ class Issuing:
         async with transaction(self.pool) as tx:
             due = await closes.due(tx, self.clock.now(), SWEEP)
         if due:
-            is_current = await self._plans_are_current()
+            plans_end = await self._plans_end()
             for close_id in due:
-                await self._try(close_id, is_current)
+                await self._try(close_id, plans_end)
         return len(due)
 
-    async def _plans_are_current(self) -> bool:
-        """Tell whether our copy holds all that stood on plan-changes after the closes in hand were seen to be frozen.
+    async def _plans_end(self) -> plans.TopicEnd:
+        """Return where plan-changes ends, asked after the closes in hand were seen to be frozen.
 
         Windows and plans come on different topics. Without this, a change of plan that was published before the close
         and is still unread here would leave its usage at the old price.
         """
+        offsets = await self.bus.end_offsets(PLANS_TOPIC)
         ids = await self.bus.topic_ids([PLANS_TOPIC])
-        ends = await self.bus.end_offsets(PLANS_TOPIC)
-        async with transaction(self.pool) as tx:
-            reached = await plans.read_to(tx, f"{SERVICE}.plans", ids[PLANS_TOPIC])
-        return all(reached.get(partition, 0) >= end for partition, end in ends.items())
+        if PLANS_TOPIC not in ids:
+            raise Unavailable(f"topic {PLANS_TOPIC} does not exist")
+        return plans.TopicEnd(ids[PLANS_TOPIC], offsets)
 
-    async def _try(self, close_id: UUID, is_current: bool) -> None:
+    async def _try(self, close_id: UUID, plans_end: plans.TopicEnd) -> None:
         try:
             async with transaction(self.pool) as tx:
-                if not is_current:
-                    await self.billing.give_reason(tx, close_id, BEHIND)
-                    return
-                invoice = await self.billing.issue(tx, close_id)
+                invoice = await self.billing.issue(tx, close_id, plans_end)
             if invoice is not None:
                 _log.info("issued %s", invoice.number, extra={"invoice_id": str(invoice.invoice_id)})
         except (Rejected, ArithmeticError) as error:

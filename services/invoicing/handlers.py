@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from libs.schemas.events import (
 )
 from libs.schemas.values import Period, TenantId
 from libs.store.pool import Tx
-from services.invoicing.domain.closing import IssuedInvoice, Progress, RequestedClose, Waits
+from services.invoicing.domain.closing import IssuedInvoice, Progress, RatedClose, RequestedClose, Waits
 from services.invoicing.domain.documents import Issuer
 from services.invoicing.domain.pricing import PlanVersion
 from services.invoicing.domain.windows import WindowCopy
@@ -38,6 +38,8 @@ from services.invoicing.store import closes, invoices, plans, windows
 
 CLOSE_TOPIC: Final = "close-requests"
 INVOICE_TOPIC: Final = "invoices"
+PLANS_CONSUMER: Final = "invoicing.plans"
+BEHIND: Final = "changes of plans that were published before the close was tried are still being read"
 
 # What a close waits for makes it due when it comes; trying again by time is the net below that, never the way.
 FIRST_RETRY: Final = timedelta(milliseconds=250)
@@ -138,31 +140,29 @@ class Billing:
     clock: Clock
     issuer: Issuer
 
-    async def issue(self, tx: Tx, close_id: UUID) -> IssuedInvoice | None:
+    async def issue(self, tx: Tx, close_id: UUID, plans_end: plans.TopicEnd) -> IssuedInvoice | None:
         """Issue the invoice of the close, or write down what it waits for; None also where another process is at it.
 
-        Raises what rating raises (nothing is issued then, and no number is used): see `give_reason`.
+        `plans_end` is where plan-changes ended after the close was seen to be frozen: nothing is priced before all that
+        stands there is in our copy. Raises what rating raises (nothing is issued then, and no number is used).
         """
         tries = await closes.take_waiting(tx, close_id)
         if tries is None:
             return None
+        # Read under the lock on the close: what is taken from now on makes it due again after we let go.
+        if not await plans.holds(tx, PLANS_CONSUMER, plans_end):
+            await closes.postpone(tx, close_id, BEHIND, self.clock.now() + FIRST_RETRY)
+            return None
         frozen = await closes.frozen_by_id(tx, close_id)
         assert frozen is not None, "waiting_close refers to frozen_close"
-        tenant_id = frozen.request.tenant_id
         outcome = frozen.rate(
-            await windows.copies_of_frozen(tx, close_id, tenant_id), await plans.history_of(tx, tenant_id)
+            await windows.copies_of_frozen(tx, close_id, frozen.request.tenant_id),
+            await plans.history_of(tx, frozen.request.tenant_id),
         )
         if isinstance(outcome, Waits):
-            await closes.postpone(tx, close_id, outcome.reason, self._try_at(tries))
-            if tries >= _DOUBLINGS:
-                _log.warning("close %s still waits: %s", close_id, outcome.reason, extra={"tenant_id": tenant_id})
+            await self._postpone(tx, close_id, outcome.reason, tries)
             return None
-        # The trace is that of the request, whatever woke us: one trace from the request to the invoice.
-        with span("issue invoice", parent=frozen.request.traceparent or ""):
-            number = await invoices.next_number(tx, self.issuer.issuer_id)
-            invoice = outcome.issue(number, self.issuer, self.clock.now())
-            await invoices.add_invoice(tx, invoice)
-            await say(tx, INVOICE_TOPIC, invoice.event(), key=tenant_id)
+        invoice = await self._issue(tx, outcome)
         await closes.finish(tx, close_id)
         crash_point("invoicing.issuing")
         return invoice
@@ -171,11 +171,23 @@ class Billing:
         """Write down why the close could not be issued, and when it is tried again."""
         tries = await closes.take_waiting(tx, close_id)
         if tries is not None:
-            await closes.postpone(tx, close_id, reason, self._try_at(tries))
+            await self._postpone(tx, close_id, reason, tries)
 
-    def _try_at(self, tries: int) -> datetime:
+    async def _issue(self, tx: Tx, rated: RatedClose) -> IssuedInvoice:
+        """Number, files, rows and the word to others, under the trace of the request, whatever woke us."""
+        request = rated.frozen.request
+        with span("issue invoice", parent=request.traceparent or ""):
+            number = await invoices.next_number(tx, self.issuer.issuer_id)
+            invoice = rated.issue(number, self.issuer, self.clock.now())
+            await invoices.add_invoice(tx, invoice)
+            await say(tx, INVOICE_TOPIC, invoice.event(), key=request.tenant_id)
+        return invoice
+
+    async def _postpone(self, tx: Tx, close_id: UUID, reason: str, tries: int) -> None:
         doubled: timedelta = FIRST_RETRY * 2 ** min(tries, _DOUBLINGS)
-        return self.clock.now() + min(doubled, LONGEST_RETRY)
+        await closes.postpone(tx, close_id, reason, self.clock.now() + min(doubled, LONGEST_RETRY))
+        if tries >= _DOUBLINGS:
+            _log.warning("close %s still waits: %s", close_id, reason)
 
 
 def _uuid(text: str) -> UUID | None:

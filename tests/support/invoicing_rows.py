@@ -22,10 +22,12 @@ from services.invoicing.domain.closing import IssuedInvoice, Progress
 from services.invoicing.domain.windows import WindowCopy
 from services.invoicing.handlers import Billing, Closing, Copying
 from services.invoicing.store import MIGRATIONS, closes
+from services.invoicing.store.plans import TopicEnd
 from tests.support.access import tenant_changed
 from tests.support.invoicing import AFTER, ISSUER, TENANT
 
 M = TypeVar("M", bound=EventModel)
+NO_PLANS_UNREAD = TopicEnd(UUID(int=0), {})
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Desk:
 
     async def issue(self, tx: Tx, close_id: UUID) -> IssuedInvoice | None:
         """Try the close."""
-        return await self.billing.issue(tx, close_id)
+        return await self.billing.issue(tx, close_id, NO_PLANS_UNREAD)
 
     async def progress(self, tx: Tx, close_id: UUID) -> Progress:
         """Return how far the close is."""

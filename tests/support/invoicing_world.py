@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from libs.access.scopes import ALL_SCOPES
 from libs.bus.envelope import EPOCH, SEQ, SOURCE, decode, event_message
 from libs.bus.ports import Bus
 from libs.bus.records import Record
-from libs.runtime.clock import Clock
+from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.tracing import span
 from libs.schemas.events import CloseRequested, EventModel, InvoiceIssued, KeyKind
 from libs.schemas.values import TenantId
@@ -39,6 +40,21 @@ from tests.support.invoicing import (
 from tests.support.served import served
 
 Json = dict[str, Any]
+
+
+class RunningClock:
+    """A clock that starts where a test wants it and runs as the machine's does: what is retried by time is."""
+
+    def __init__(self, start: datetime = AFTER) -> None:
+        self._start = start
+        self._machine = SystemClock()
+        self._begun_s = self._machine.monotonic()
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return self._machine.monotonic() - self._begun_s
 
 
 @dataclass
@@ -187,6 +203,6 @@ async def until_taken(world: World, tenant: TenantId) -> None:
 async def invoicing_world(dsn: str, bus: Bus, clock: Clock | None = None) -> AsyncIterator[World]:
     """Serve invoicing on this database and bus until the block ends."""
     settings = InvoicingSettings(postgres_url=dsn)
-    app = create(settings, bus=bus, clock=clock)
+    app = create(settings, bus=bus, clock=clock or RunningClock())
     async with served(app) as client:
         yield World(bus, client, app.state.pool)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -12,6 +13,14 @@ from libs.schemas.events import PlanAssignment, PriceMap, TenantChanged, TenantP
 from libs.schemas.values import TenantId
 from libs.store.pool import Tx
 from services.invoicing.domain.pricing import PlanHistory, PlanVersion
+
+
+@dataclass(frozen=True, slots=True)
+class TopicEnd:
+    """Where a topic ended at some moment: the broker's topic id, and the offset after the last of each partition."""
+
+    topic_id: UUID
+    offsets: Mapping[int, int]
 
 
 async def put_tenant(tx: Tx, tenant: TenantChanged) -> None:
@@ -52,9 +61,10 @@ async def put_assignments(tx: Tx, change: TenantPlanChanged) -> bool:
     return True
 
 
-async def read_to(tx: Tx, consumer: str, topic_id: UUID) -> dict[int, int]:
-    """Return the offset up to which `consumer` has taken each partition of the topic into these tables."""
-    return {row["partition"]: row["next"] for row in await tx.fetch(_READ_TO, consumer, topic_id)}
+async def holds(tx: Tx, consumer: str, end: TopicEnd) -> bool:
+    """Tell whether `consumer` has taken all that stood before `end` into these tables."""
+    reached = {row["partition"]: row["next"] for row in await tx.fetch(_REACHED, consumer, end.topic_id)}
+    return all(reached.get(partition, 0) >= offset for partition, offset in end.offsets.items())
 
 
 async def history_of(tx: Tx, tenant_id: TenantId) -> PlanHistory:
@@ -89,7 +99,7 @@ SELECT $1, $2, one.* FROM unnest($3::int[], $4::text[], $5::int[], $6::timestamp
 _ASSIGNMENTS: Final = """
 SELECT plan_id, version, effective_at FROM tenant_plan_assignment WHERE tenant_id = $1 ORDER BY position
 """
-_READ_TO: Final = "SELECT partition, next FROM consumer_offset WHERE consumer = $1 AND topic_id = $2"
+_REACHED: Final = "SELECT partition, next FROM consumer_offset WHERE consumer = $1 AND topic_id = $2"
 _VERSIONS_OF_TENANT: Final = """
 SELECT plan_id, version, currency, prices FROM plan_version
 WHERE (plan_id, version) IN (SELECT plan_id, version FROM tenant_plan_assignment WHERE tenant_id = $1)

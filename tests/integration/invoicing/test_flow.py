@@ -11,13 +11,12 @@ import pytest
 from libs.access.keys import ApiKey
 from libs.bus.kafka import KafkaBus
 from libs.bus.records import Record
-from libs.runtime.clock import ManualClock
 from libs.schemas.values import TenantId
 from libs.signing.folder import verify_folder
 from libs.signing.keys import SigningKey
 from tests.support.access import api_key
 from tests.support.conditions import eventually
-from tests.support.invoicing import AFTER, TRACEPARENT, requested, signature_of
+from tests.support.invoicing import TRACEPARENT, requested, signature_of
 from tests.support.invoicing_rows import FreshDatabase
 from tests.support.invoicing_world import World, fresh_tenant_id, invoicing_world, metered, until_taken
 
@@ -37,8 +36,7 @@ def operator() -> ApiKey:
 @pytest.fixture
 async def world(fresh_database: FreshDatabase, kafka_bootstrap: str, operator: ApiKey) -> AsyncIterator[World]:
     bus = KafkaBus(kafka_bootstrap, client_id="test")
-    clock = ManualClock(AFTER)
-    async with invoicing_world(fresh_database("invoicing"), bus, clock) as opened:
+    async with invoicing_world(fresh_database("invoicing"), bus) as opened:
         await opened.operator(operator)
         yield opened
 

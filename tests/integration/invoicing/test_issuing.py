@@ -11,10 +11,10 @@ from libs.access.keys import ApiKey
 from libs.bus.memory import MemoryBus
 from libs.bus.topics import topics_of
 from libs.runtime.background import background
-from libs.runtime.clock import ManualClock
 from libs.schemas.values import TenantId
 from libs.store.pool import Pool, transaction
-from services.invoicing.consumer import BEHIND, SERVICE, Issuing, consumers
+from services.invoicing.consumer import SERVICE, Issuing, consumers
+from services.invoicing.handlers import BEHIND
 from tests.support.access import api_key, tenant_id
 from tests.support.conditions import eventually
 from tests.support.invoicing import (
@@ -86,7 +86,7 @@ async def test_a_plan_that_was_published_and_is_not_read_yet_holds_the_invoice_u
 
 @pytest.fixture
 async def world(fresh_database: FreshDatabase) -> AsyncIterator[World]:
-    async with invoicing_world(fresh_database("invoicing"), MemoryBus(), ManualClock(AFTER)) as opened:
+    async with invoicing_world(fresh_database("invoicing"), MemoryBus()) as opened:
         await opened.operator(OPERATOR)
         await opened.say("plan-changes", plan_changed(), key="plan/starter/1")
         yield opened
@@ -110,10 +110,13 @@ async def test_a_close_that_cannot_be_issued_says_why_and_holds_up_no_other(worl
     right = await closed(world, tenant_id(2))
 
     await world.until(OPERATOR, right, "issued")
-    seen = (await world.get(f"/v1/closes/{wrong}", OPERATOR)).json()
+    why = "CopyDiffers: gql_calls: our windows give 1000000, metering froze 1000001"
 
-    assert seen["status"] == "frozen"
-    assert seen["waits_for"] == ("CopyDiffers: gql_calls: our windows give 1000000, metering froze 1000001")
+    async def says_why() -> bool:
+        seen = (await world.get(f"/v1/closes/{wrong}", OPERATOR)).json()
+        return bool((seen["status"], seen["waits_for"]) == ("frozen", why))
+
+    await eventually(says_why, "the close that cannot be issued says why")
     assert [invoice.number for invoice, _ in await world.invoices_said(tenant_id(2))] == ["MST-000001"]
 
 

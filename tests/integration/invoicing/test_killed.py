@@ -15,13 +15,12 @@ import pytest
 from libs.access.keys import ApiKey
 from libs.bus.envelope import EPOCH, SEQ
 from libs.bus.kafka import KafkaBus
-from libs.runtime.clock import ManualClock
 from libs.signing.folder import verify_folder
 from libs.signing.keys import SigningKey
 from tests.support.access import api_key
 from tests.support.conditions import eventually
 from tests.support.dying import dying_at
-from tests.support.invoicing import AFTER, requested, signature_of
+from tests.support.invoicing import requested, signature_of
 from tests.support.invoicing_rows import FreshDatabase, invoicing_pool
 from tests.support.invoicing_world import World, fresh_tenant_id, invoicing_world, metered, until_taken
 
@@ -45,7 +44,7 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(
 ) -> None:
     dsn, tenant, operator = fresh_database("invoicing"), fresh_tenant_id(), api_key(uuid4().int)
     close_id = str(requested(tenant).close_id)
-    async with invoicing_world(dsn, KafkaBus(kafka_bootstrap, client_id="test"), ManualClock(AFTER)) as before:
+    async with invoicing_world(dsn, KafkaBus(kafka_bootstrap, client_id="test")) as before:
         await before.operator(operator)
         await before.know_tenant(tenant)
         await before.until_known(operator, tenant, "2026-10")
