@@ -1,0 +1,63 @@
+"""What happens at once: closes against batches, a second owner against the first."""
+
+from __future__ import annotations
+
+import asyncio
+
+from libs.bus.kafka import KafkaBus
+from libs.schemas.values import TenantId, rfc3339
+from services.metering.settings import MeteringSettings
+from tests.support.conditions import eventually
+from tests.support.metering_world import World, metering_world
+
+LOTS, LOT = 40, 25
+
+
+async def send_lots(world: World, tenant: TenantId, time: str) -> None:
+    """Send LOTS requests, one after the other, of LOT events each: the same ones for the same time."""
+    for number in range(LOTS):
+        lot = [world.event(tenant, f"{number}-{event}", time=time) for event in range(LOT)]
+        assert (await world.send(tenant, *lot)).status_code == 204
+
+
+async def sum_of(world: World, table: str, tenant: TenantId) -> int:
+    return int(await world.pool.fetchval(f"SELECT coalesce(sum(value), 0) FROM {table} WHERE tenant_id = $1", tenant))  # noqa: S608
+
+
+async def test_a_close_amid_usage_splits_it_into_frozen_and_adjusted_without_loss(on_kafka: World) -> None:
+    world = on_kafka
+    tenant = await world.new_tenant()
+    sending = asyncio.create_task(send_lots(world, tenant, rfc3339(world.clock.now())))
+
+    async def some_counted() -> bool:
+        return await world.total(tenant) >= LOT
+
+    await eventually(some_counted, "some usage is counted")
+    await world.ask_close(world.close_of(tenant))
+    [closed] = await world.until_closed(tenant)
+    await sending
+    await world.until_all_is_counted()
+    frozen, adjusted = await sum_of(world, "usage_window", tenant), await sum_of(world, "usage_adjustment", tenant)
+    assert frozen == closed.totals["ingest_events"]
+    assert adjusted > 0
+    assert frozen + adjusted == LOTS * LOT
+
+
+async def test_a_second_owner_that_comes_and_goes_loses_and_doubles_nothing(
+    on_kafka: World, settings: MeteringSettings, kafka_bootstrap: str
+) -> None:
+    world = on_kafka
+    tenant, time = await world.new_tenant(), rfc3339(world.clock.now())
+    sending = asyncio.create_task(send_lots(world, tenant, time))
+    second = settings.model_copy(update={"instance": "1"})
+    async with metering_world(second, KafkaBus(kafka_bootstrap, client_id="metering.1")) as other:
+        owners = await other.pool.fetchval(
+            "SELECT count(DISTINCT instance) FROM consumer_offset WHERE consumer = $1", "metering.shards"
+        )
+        await send_lots(world, tenant, time)  # every event once more, while partitions move
+        await sending
+        await other.until_all_is_counted()
+    assert owners == 2
+    assert await world.total(tenant) == LOTS * LOT
+    copies = await world.pool.fetchval("SELECT sum(copies) FROM usage_duplicate")
+    assert copies == LOTS * LOT
