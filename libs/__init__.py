@@ -1,1 +1,1 @@
-"""Libraries shared by Maestro's services. They import downwards only: access > bus > store > schemas > signing > runtime."""
+"""Libraries of all Maestro services. They import downwards only: access, bus, store, schemas, signing, runtime."""
