@@ -142,7 +142,9 @@ async def bus_store(dsn: str, *, max_size: int = 8) -> AsyncIterator[Pool]:
     pool = await open_pool(Address(dsn), name="test", max_size=max_size)
     try:
         await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS])
-        await pool.execute("CREATE TABLE IF NOT EXISTS effect (id text NOT NULL, n bigint, trace text)")
+        await pool.execute(
+            "CREATE TABLE IF NOT EXISTS effect (id text NOT NULL, n bigint GENERATED ALWAYS AS IDENTITY, trace text)"
+        )
         yield pool
     finally:
         await asyncio.wait_for(pool.close(), 10)
@@ -170,7 +172,7 @@ async def say_names(pool: Pool, *names: str, key: str) -> None:
 
 async def effects(pool: Pool) -> list[str]:
     """The ids of all effects, in the order in which they were made."""
-    return [row["id"] for row in await pool.fetch("SELECT id FROM effect ORDER BY ctid")]
+    return [row["id"] for row in await pool.fetch("SELECT id FROM effect ORDER BY n")]
 
 
 async def assignment(subscriber: Subscriber) -> frozenset[TopicPartition]:

@@ -13,6 +13,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateTopicsRequest
 
+from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
 from libs.bus.kafka.metadata import TopicsRequest
 from libs.bus.kafka.publisher import KafkaPublisher
@@ -54,7 +55,7 @@ class KafkaBus:
         offsets = AIOKafkaConsumer(**address, **timeout, isolation_level="read_committed", auto_offset_reset="none")
         async with AsyncExitStack() as stack:
             stack.push_async_callback(client.close)
-            stack.push_async_callback(offsets.stop)
+            stack.push_async_callback(put_away, offsets)
             with in_our_words("connecting"):
                 await client.bootstrap()
                 await offsets.start()

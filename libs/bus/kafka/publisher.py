@@ -8,7 +8,6 @@ takes everything behind it in the partition along, so that whatever is durable i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from copy import copy
@@ -16,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from libs.bus.kafka.faults import in_our_words
 from libs.bus.kafka.untyped import FromAiokafka
@@ -207,8 +205,10 @@ def _fail(error: MaestroError, finished: Iterable[_Job], lane: _Lane) -> None:
 
 
 async def _stop(producer: FromAiokafka) -> None:
-    with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)
+    stopping = asyncio.create_task(producer.stop())
+    await asyncio.wait({stopping}, timeout=STOP_TIMEOUT_S)
+    if not stopping.cancel() and not stopping.cancelled():
+        stopping.exception()  # it is being thrown away because it failed: what it says about that is known
     await producer.client.close()
 
 

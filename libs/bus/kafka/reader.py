@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
-from aiokafka.errors import KafkaError
 
+from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
 from libs.bus.kafka.subscriber import (
     FETCH_BYTES,
     FETCH_WAIT_MS,
     PARTITION_FETCH_BYTES,
     POLL_WAIT_MS,
-    STOP_TIMEOUT_S,
     last_answers,
     record_of,
 )
@@ -76,5 +73,4 @@ class KafkaReader:
     async def stop(self) -> None:
         """Disconnect."""
         if self._consumer is not None:
-            with contextlib.suppress(KafkaError, TimeoutError, OSError):
-                await asyncio.wait_for(self._consumer.stop(), STOP_TIMEOUT_S)
+            await put_away(self._consumer)

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
 from libs.bus.kafka.untyped import FromAiokafka
 from libs.bus.ports import Assigned, Fetched, Offsets, Seen
@@ -25,7 +26,7 @@ HEARTBEAT_MS: Final = 1_000  # a rebalance is noticed within this
 REQUEST_TIMEOUT_MS: Final = 15_000  # above the session timeout: joining a group may take that long
 REVOKE_WAIT_S: Final = 5.0  # how long a rebalance waits for a batch in hand; fencing in the store covers the rest
 PROGRESS_S: Final = 1.0  # how often positions go to the broker; lag tools look every few seconds
-STOP_TIMEOUT_S: Final = 5.0
+COMMIT_TIMEOUT_S: Final = 5.0
 METADATA_MS: Final = 30_000  # new partitions are noticed within this
 
 
@@ -81,8 +82,7 @@ class KafkaSubscriber:
         if self._progress_task is not None:
             self._progress_task.cancel()
         if self._consumer is not None:
-            with contextlib.suppress(KafkaError, TimeoutError, OSError):
-                await asyncio.wait_for(self._consumer.stop(), STOP_TIMEOUT_S)
+            await put_away(self._consumer)
 
     async def poll(self) -> Assigned | Fetched:
         """Return the next assignment or records; see `libs.bus.ports.Subscriber.poll`."""
@@ -158,7 +158,7 @@ class KafkaSubscriber:
                 continue
             positions, self._progress = self._progress, {}
             with contextlib.suppress(KafkaError, TimeoutError, OSError):
-                await asyncio.wait_for(self._consumer.commit(positions), STOP_TIMEOUT_S)
+                await asyncio.wait_for(self._consumer.commit(positions), COMMIT_TIMEOUT_S)
 
 
 class _Rebalances(ConsumerRebalanceListener):
