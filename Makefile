@@ -2,16 +2,17 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+LOAD ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK_SHA := $(shell sha256sum requirements.lock | cut -c1-16)
 STAMP := $(VENV)/.installed-$(LOCK_SHA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down status doctor test check unit tools format lock
+.PHONY: help setup demo up down status doctor test check unit tools format lock bench-start bench-quota bench-metering
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## the virtual environment, with every package pinned by hash
 
@@ -28,7 +29,7 @@ $(STAMP): requirements.lock
 
 demo: export MAESTRO_TYPED_AT := $(shell date +%s.%N)
 demo: setup  ## Hello-Tenant: a real request becomes usage, a quota answer, a signed invoice and a proof
-	@$(BIN)/maestro demo
+	@$(BIN)/maestro demo --load $(LOAD)
 
 up: setup  ## start the stack
 	@$(BIN)/maestro up
@@ -57,6 +58,15 @@ test: setup check  ## everything, on the real parts
 
 tools:  ## the tools that tests hold us to: cosign (needs Go, some minutes once)
 	@deploy/tools/build.sh cosign
+
+bench-start: setup  ## from `make demo` to the first event, cold and warm (some minutes; leaves no stack)
+	@$(BIN)/python tests/bench/measure_first_event.py
+
+bench-quota: setup  ## what a check costs
+	@$(BIN)/python -m pytest tests/bench/measure_quota.py -q -s
+
+bench-metering: setup  ## events a second from Kafka to committed
+	@$(BIN)/python -m pytest tests/bench/measure_metering.py -q -s
 
 format: setup  ## lay the code out
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
