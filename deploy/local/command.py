@@ -127,9 +127,14 @@ def _mount(name: str, module: str, about: str) -> None:
         raise typer.Exit(import_module(module).main(context.args))
 
 
+@app.command(context_settings=PASS_ON, help="Verbs of the bus, such as reset-offset.")
+def bus(context: typer.Context) -> None:
+    """Reach the store and the broker of the service that the verb names."""
+    settings_of = import_module("deploy.local.operating").settings_of
+    raise typer.Exit(import_module("libs.bus.cli").main(context.args, settings_of))
+
+
 def _mount_all() -> None:
-    if (CHECKOUT / "libs" / "bus" / "cli.py").exists():
-        _mount("bus", "libs.bus.cli", "Verbs of the bus, such as reset-offset.")
     for service in SERVICES:
         if (CHECKOUT / "services" / service.name / "cli.py").exists():
             _mount(service.name, f"services.{service.name}.cli", f"Verbs of {service.name}: {service.owns}.")

@@ -102,12 +102,13 @@ class ServicePart:
             "MAESTRO_HOST": HOST,
             "MAESTRO_PORT": str(self._ports.port(self.name)),
             STATE_SETTING: str(self._places.home),
-            **self._stores(),
+            **self.stores(),
             **own,
             "PYTHONUNBUFFERED": "1",
         }
 
-    def _stores(self) -> dict[str, str]:
+    def stores(self) -> dict[str, str]:
+        """Where its stores and the broker are, and where the secrets for them lie: settings by name."""
         settings = {
             "MAESTRO_POSTGRES_URL": self._backing.postgres.service_dsn(tenure_of(self._service, self._places)),
             "MAESTRO_POSTGRES_PASSWORD_FILE": str(_password_file(self._service, self._places)),

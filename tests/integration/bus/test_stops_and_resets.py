@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
+from libs.bus.cli import main
 from libs.bus.operator import BadReset, Target, reset_offset
 from libs.bus.ports import Bus
 from libs.bus.records import Message, TopicPartition
 from libs.bus.subscription import OffsetLost
+from libs.runtime.settings import ServiceSettings
 from libs.schemas.topics import topic
 from libs.store.pool import Pool
-from tests.support.bus import Broker, effects
+from tests.support.bus import Broker, bus_store, effects, kafka_broker
 from tests.support.consuming import Values, at_work, dies, effects_are
 
 TOPIC = "close-requests"  # no other test of the bus reads it, so it may be deleted
@@ -145,3 +150,34 @@ async def test_a_reset_outside_the_log_is_refused(to: Target, partition: int, br
         await reset(pool, broker.bus, values, to, partition)
 
     assert await pool.fetchval("SELECT count(*) FROM consumer_offset_reset") == 0
+
+
+def test_the_operators_verb_resets_every_partition_and_says_what_it_did(
+    fresh_database: Callable[..., str], kafka_bootstrap: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ServiceSettings(postgres_url=fresh_database("verb"), kafka_bootstrap=kafka_bootstrap)
+    asyncio.run(_prepare(settings))
+    named = ["--service", "quota", "--consumer", "quota.any", "--topic", TOPIC, "--partition", "all"]
+
+    done = main(["reset-offset", *named, "--to", "latest", "--reason", "the topic was made again"], lambda _: settings)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert done == 0
+    assert [line.partition(":")[0] for line in lines] == [f"quota.any {TOPIC}[{number}]" for number in range(4)]
+
+
+async def _prepare(settings: ServiceSettings) -> None:
+    async with kafka_broker(settings.kafka_bootstrap) as broker, bus_store(settings.postgres_url):
+        await broker.bus.ensure_topics([topic(TOPIC)])
+
+
+def test_the_operators_verb_says_why_it_cannot(
+    fresh_database: Callable[..., str], kafka_bootstrap: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ServiceSettings(postgres_url=fresh_database("verb"), kafka_bootstrap=kafka_bootstrap)
+    named = ["--service", "quota", "--consumer", "quota.any", "--topic", "no-such-topic", "--partition", "0"]
+
+    done = main(["reset-offset", *named, "--to", "latest"], lambda _: settings)
+
+    assert done == 1
+    assert "there is no topic no-such-topic" in capsys.readouterr().err
