@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import asyncpg
@@ -50,6 +51,17 @@ def halves(piece: Piece, reason: str) -> list[Piece]:
     return [Piece(piece.records[:middle]), Piece(piece.records[middle:])]
 
 
+def last_of_each(records: Sequence[Record]) -> dict[TopicPartition, Record]:
+    """Return the last record of every partition. The records of a partition stand together: one comparison each."""
+    lasts: dict[TopicPartition, Record] = {}
+    for record, following in pairwise(records):
+        if record.partition != following.partition or record.topic != following.topic:
+            lasts[record.source] = record
+    if records:
+        lasts[records[-1].source] = records[-1]
+    return lasts
+
+
 class Writer:
     """Writes for one consumer. `owned` is kept in step with what is committed."""
 
@@ -71,7 +83,7 @@ class Writer:
 
         `positions` is where reading stands after them. Raises NotOwner or Unavailable: memory is worthless then.
         """
-        ends = {record.source: record.offset for record in records}
+        ends = {source: last.offset for source, last in last_of_each(records).items()}
         waiting = [Piece(records)]
         while waiting:
             piece = waiting.pop(0)
@@ -88,7 +100,7 @@ class Writer:
         ends: Mapping[TopicPartition, int],
         positions: Mapping[TopicPartition, int],
     ) -> None:
-        steps = {record.source: record for record in piece.records}  # the last one of each partition
+        steps = last_of_each(piece.records)
         reached = {
             source: positions[source] if last.offset == ends[source] else last.offset + 1
             for source, last in steps.items()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from libs.bus.records import Record
 from libs.bus.subscription import PoisonRecord
-from libs.bus.writer import LONE_TRIES, Piece, halves, without
+from libs.bus.writer import LONE_TRIES, Piece, halves, last_of_each, without
 
 
 def records(count: int) -> list[Record]:
@@ -40,3 +40,10 @@ def test_halves_are_the_whole_in_the_same_order(count: int) -> None:
 
     assert [*left.records, *right.records] == records(count)
     assert abs(len(left.records) - len(right.records)) <= 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["invoices", "usage-shards"]), st.integers(0, 3)), max_size=30))
+def test_the_last_record_of_every_partition_is_found(places: list[tuple[str, int]]) -> None:
+    batch = [Record(name, number, offset, None, None, (), 0) for offset, (name, number) in enumerate(sorted(places))]
+
+    assert last_of_each(batch) == {record.source: record for record in batch}
