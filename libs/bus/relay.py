@@ -48,12 +48,15 @@ class Relay:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._give_back)
             while True:
-                try:
-                    async with self._listening():
-                        await self._work()
-                except Unavailable as error:
-                    _log.warning("relay waits: %s", error)
-                    await asyncio.sleep(self._backoff.next_s())
+                await self._until_outage()
+                await asyncio.sleep(self._backoff.next_s())
+
+    async def _until_outage(self) -> None:
+        try:
+            async with self._listening():
+                await self._work()
+        except Unavailable as error:
+            _log.warning("relay waits: %s", error)
 
     async def drain(self) -> int:
         """Publish all that is said now; return how many rows that was, 0 without the lease."""

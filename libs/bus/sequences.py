@@ -46,14 +46,19 @@ def stamp_of(record: Record, *, compacted: bool) -> Stamp | None:
     if len(found) != len(_STAMP):
         return None
     try:
-        at = (int(found[EPOCH]), int(found[SEQ]))
+        at = (_number(found[EPOCH]), _number(found[SEQ]))
         producer = found[SOURCE].decode("utf-8")
     except ValueError:
         return None
-    if "\x00" in producer or not all(0 <= number <= MAX_BIGINT for number in at):
-        return None
     key = (record.key or b"") if compacted else b""
-    return Stamp(Lane(producer, record.topic, record.partition, key), at)
+    return None if "\x00" in producer else Stamp(Lane(producer, record.topic, record.partition, key), at)
+
+
+def _number(text: bytes) -> int:
+    number = int(text)
+    if not 0 <= number <= MAX_BIGINT:
+        raise ValueError("a place is a bigint, not negative")
+    return number
 
 
 async def last_taken(tx: Tx, consumer: str, lanes: Iterable[Lane]) -> dict[Lane, Place]:

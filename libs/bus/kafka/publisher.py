@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Final
@@ -142,13 +143,12 @@ class KafkaPublisher:
         _fill(batch, lane, finished)
         if not batch.record_count():
             return
-        try:
+        with ExitStack() as on_failure:
+            # Sequence numbers of an idempotent producer have a hole then: nothing more may go through it.
+            on_failure.callback(self._discard, producer)
             acknowledged = await producer.send_batch(batch, target.topic, partition=target.partition)
             await acknowledged
-        except BaseException:
-            # Sequence numbers of an idempotent producer have a hole now: nothing more may go through it.
-            self._discard(producer)
-            raise
+            on_failure.pop_all()
         for job in finished:
             if not job.done.done():
                 job.done.set_result(None)
@@ -164,11 +164,10 @@ class KafkaPublisher:
                     max_batch_size=BATCH_BYTES,
                     request_timeout_ms=DELIVERY_TIMEOUT_MS,
                 )
-                try:
+                with ExitStack() as on_failure:
+                    on_failure.callback(self._leave, producer)
                     await asyncio.wait_for(producer.start(), START_TIMEOUT_S)
-                except BaseException:
-                    self._leave(producer)
-                    raise
+                    on_failure.pop_all()
                 self._producer = producer
             return self._producer
 
@@ -188,13 +187,20 @@ def _fill(batch: FromAiokafka, lane: _Lane, finished: list[_Job]) -> None:
     while lane.jobs:
         job = lane.jobs[0]
         if not job.is_over():
-            while job.sent < len(job.messages):
-                one = job.messages[job.sent]
-                if batch.append(key=one.key, value=one.value, timestamp=None, headers=list(one.headers)) is None:
-                    return
-                job.sent += 1
+            if not _pack(batch, job):
+                return
             finished.append(job)
         lane.jobs.popleft()
+
+
+def _pack(batch: FromAiokafka, job: _Job) -> bool:
+    """Put what is left of `job` into `batch`; return whether all of it went in."""
+    while job.sent < len(job.messages):
+        one = job.messages[job.sent]
+        if batch.append(key=one.key, value=one.value, timestamp=None, headers=list(one.headers)) is None:
+            return False
+        job.sent += 1
+    return True
 
 
 def _fail(error: MaestroError, finished: Iterable[_Job], lane: _Lane) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
@@ -68,12 +69,11 @@ class KafkaSubscriber:
             metadata_max_age_ms=METADATA_MS,
         )
         self._consumer.subscribe(self._topics, listener=_Rebalances(self))
-        try:
+        async with AsyncExitStack() as on_failure:
+            on_failure.push_async_callback(self.stop)
             with in_our_words(f"joining {self._settings['group_id']}"):
                 await self._consumer.start()
-        except BaseException:
-            await self.stop()
-            raise
+            on_failure.pop_all()
         self._progress_task = asyncio.create_task(self._commit_progress(), name="show progress to lag tools")
 
     async def stop(self) -> None:
