@@ -22,6 +22,7 @@ LOOK_S = 0.1  # how often the record is read while something is awaited
 RETRY_HEARD_WITHIN_S = 2.0  # a supervisor hears its signal at once
 UP_WITHIN_S = 600.0  # a slow network may need minutes for the jars; each part has its own bound once it is started
 DOWN_WITHIN_S = 90.0  # the longest graces one after the other: a service, the broker, the database
+LOCK_WITHIN_S = 5.0  # a child without a supervisor ends itself in milliseconds, on any machine within this
 
 
 def bring_up(
@@ -121,7 +122,8 @@ def take_down(places: Places | None, watch: Watch) -> bool:
     status = live_status(places)
     if status is not None:
         _end_supervisor(places, status, watch)
-    with only_one(places):
+    # A child that was forked and not yet executed when its supervisor was killed holds the lock until it notices.
+    with only_one(places, within_s=LOCK_WITHIN_S):
         orphans = end_orphans(places)
     left = [part.name for part in _record(places) if part.process and part.process.is_alive()]
     if left:

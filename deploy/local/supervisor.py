@@ -14,8 +14,10 @@ import asyncio
 import fcntl
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import IO
 
 from deploy.local import processes
 from deploy.local.errors import NotOurs
@@ -26,22 +28,32 @@ from deploy.local.restarts import RestartPolicy
 from deploy.local.status import Board, read_status
 from deploy.local.tending import Tender
 
+LOOK_AGAIN_S = 0.02
 CHECK_EVERY_S = 5.0  # at 20 MB/s of log a file passes its bound by 100 MB at most
 
 
 @contextmanager
-def only_one(places: Places) -> Iterator[None]:
-    """Hold the lock of the one supervisor of this state folder.
+def only_one(places: Places, *, within_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock of the one supervisor of this state folder, waiting for it up to `within_s` seconds.
 
     Raises:
         NotOurs: another supervisor holds it.
     """
+    last_try = time.monotonic() + within_s
     with (places.run / "supervisor.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise NotOurs(f"a supervisor runs already for {places.home}", fix="maestro status") from None
+        while not _locked(lock):
+            if time.monotonic() > last_try:
+                raise NotOurs(f"a supervisor runs already for {places.home}", fix="maestro status")
+            time.sleep(LOOK_AGAIN_S)
         yield
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def end_orphans(places: Places) -> list[str]:

@@ -139,7 +139,7 @@ class World:
             reached = {row["partition"]: row["next"] for row in rows}
             return all(reached.get(partition, 0) >= end for partition, end in ends.items())
 
-        await eventually(counted, "all usage is counted")
+        await eventually(counted, "all usage is counted", within_s=40)
 
     async def explain(self, tenant: TenantId, event_id: str, source: str = "test") -> Json:
         """Return what became of an event."""

@@ -106,7 +106,12 @@ class KafkaSubscriber:
         return self._generation == self._polled_generation
 
     def resume_at(self, positions: Offsets) -> None:
-        """Seek, dropping what was fetched ahead, and let records flow. Partitions lost meanwhile are passed over."""
+        """Seek, dropping what was fetched ahead, and let records flow. Partitions lost meanwhile are passed over.
+
+        Nothing is done once a rebalance has begun: the client may have no assignment to seek in, and a new one comes.
+        """
+        if not self.is_current():
+            return
         for source, offset in positions.items():
             target = KafkaPartition(source.topic, source.partition)
             with contextlib.suppress(IllegalStateError):
@@ -114,7 +119,12 @@ class KafkaSubscriber:
                 self._consumer.resume(target)
 
     def share_anew(self) -> None:
-        """Subscribe again: the broker shares anew when the group's leader does so, and it may be us."""
+        """Subscribe again: the broker shares anew when the group's leader does so, and it may be us.
+
+        What was assigned until now is void from here on, also an assignment that was not polled yet.
+        """
+        self._generation += 1
+        self._pending = None
         self._consumer.subscribe(self._topics, listener=_Rebalances(self))
 
     async def show_progress(self, positions: Offsets) -> None:
