@@ -35,5 +35,11 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_poison(error: BaseException) -> bool:
-    """Return whether the values themselves were refused (SQLSTATE classes 22 and 23)."""
-    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_POISON_PREFIXES)
+    """Return whether the values themselves were refused (SQLSTATE classes 22 and 23), by the server or by the driver.
+
+    asyncpg raises DataError for what it cannot encode. It has two classes of that name: the one it exports carries
+    SQLSTATE 22000, the other is an InterfaceError.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_POISON_PREFIXES)
+    return isinstance(error, asyncpg.InterfaceError) and type(error).__name__ == "DataError"

@@ -5,11 +5,13 @@ Windows of a closed period never change; by how much they would is kept as an ad
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 from libs.schemas.values import microseconds
+from libs.store.faults import is_poison
 from libs.store.pool import Tx
 from services.metering.domain.events import GRAIN_US, window_of_us
 from services.metering.domain.folding import ClosedPeriod, closed_at
@@ -21,6 +23,8 @@ from services.metering.store.gauges import FrozenIntegral, Gauge, Integral
 
 MAX_GAUGES: Final = 200  # of one transaction: it keeps closes out, so it must be over within tens of milliseconds
 
+_log = logging.getLogger(__name__)
+
 
 async def integrate_due(tx: Tx, meter: Meter, watermark_at: datetime, after: str) -> str | None:
     """Integrate gauges with new samples or ended windows up to the watermark, of tenants after `after` in order.
@@ -31,7 +35,7 @@ async def integrate_due(tx: Tx, meter: Meter, watermark_at: datetime, after: str
     to_us = microseconds(watermark_at)
     due = await gauges.due(tx, meter.metric, to_us, meter.max_staleness_us, after=after, limit=MAX_GAUGES)
     if due:
-        await _integrate(tx, meter, due, to_us)
+        await _integrate_what_fits(tx, meter, due, to_us)
     return due[-1].tenant_id if len(due) == MAX_GAUGES else None
 
 
@@ -53,6 +57,25 @@ async def integrate_for_close(tx: Tx, meter: Meter, tenant_id: str, period: Span
     await gauges.put_integrals(tx, meter.metric, final)
     dirty_us = through_us if gauge.dirty_from_us is None else min(gauge.dirty_from_us, through_us)
     await gauges.put_progress(tx, meter.metric, [(tenant_id, max(gauge.integrated_to_us, through_us), dirty_us)])
+
+
+async def _integrate_what_fits(tx: Tx, meter: Meter, due: Sequence[Gauge], watermark_us: int) -> None:
+    """Integrate these gauges but those whose values the store refuses: nobody's gauge holds up another tenant's."""
+    try:
+        async with tx.transaction():
+            await _integrate(tx, meter, due, watermark_us)
+    except Exception as error:
+        if not is_poison(error):
+            raise
+        if len(due) == 1:
+            # It stays due, is tried again on the next turn, and is seen in the log.
+            _log.error("a gauge cannot be integrated: %s", error, extra={"gauge": repr(due[0]), "metric": meter.metric})
+            return
+    else:
+        return
+    middle = len(due) // 2
+    await _integrate_what_fits(tx, meter, due[:middle], watermark_us)
+    await _integrate_what_fits(tx, meter, due[middle:], watermark_us)
 
 
 async def _integrate(tx: Tx, meter: Meter, due: Sequence[Gauge], watermark_us: int) -> None:

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Final
 
 from libs.bus.envelope import event_message
@@ -75,7 +74,7 @@ class Publishing:
             window_start=row.window_start,
             value=row.value,
             unit=window.unit,
-            last_gauge=None if window.last_gauge is None else Decimal(window.last_gauge),
+            last_gauge=window.last_gauge,
             store_epoch=row.store_epoch,
             seq=row.seq,
             digest=row.digest,

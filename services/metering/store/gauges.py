@@ -122,7 +122,7 @@ async def put_integrals(tx: Tx, metric: str, integrals: Sequence[Integral]) -> N
             [one.tenant_id for one in integrals],
             [from_microseconds(one.window_us) for one in integrals],
             [Decimal(one.value) for one in integrals],
-            [one.last_gauge for one in integrals],
+            [None if one.last_gauge is None else Decimal(one.last_gauge) for one in integrals],
         )
 
 
@@ -225,7 +225,7 @@ _PUT: Final = """
 INSERT INTO usage_window AS mine (tenant_id, metric, window_start, value, unit, last_gauge, store_epoch, seq)
 SELECT given.tenant_id, $1, given.window_start, given.value, 'By.us', given.last_gauge,
   (SELECT epoch FROM store_epoch), 1
-FROM unnest($2::text[], $3::timestamptz[], $4::numeric[], $5::bigint[])
+FROM unnest($2::text[], $3::timestamptz[], $4::numeric[], $5::numeric[])
   AS given (tenant_id, window_start, value, last_gauge)
 WHERE given.value <> 0 OR given.last_gauge IS NOT NULL OR EXISTS (
   SELECT FROM usage_window AS old

@@ -26,7 +26,7 @@ class ChangedWindow:
 
     row: WindowRow
     unit: Literal["1", "By.us"]
-    last_gauge: int | None
+    last_gauge: Decimal | None
 
 
 async def add(tx: Tx, sums: Mapping[WindowKey, int | Decimal]) -> None:

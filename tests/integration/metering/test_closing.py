@@ -7,10 +7,10 @@ from decimal import Decimal
 
 from libs.runtime.clock import ManualClock
 from libs.schemas.events import PeriodClosed, WindowTotalled
-from libs.schemas.values import rfc3339
+from libs.schemas.values import TenantId, rfc3339
 from libs.schemas.zones import TZDATA_VERSION
 from tests.support.conditions import eventually
-from tests.support.metering_world import World
+from tests.support.metering_world import Json, World
 
 HOUR_US = 3_600_000_000
 
@@ -192,6 +192,41 @@ async def test_the_last_level_is_told_at_once_for_the_quota(world: World) -> Non
         return bool(found) and found[-1].last_gauge == Decimal(12)
 
     await eventually(told, "twelve bytes are told", every_s=0.2)
+
+
+def levels_of_resources(world: World, tenant: TenantId, count: int, level: int) -> list[Json]:
+    names = [str(number) for number in range(count)]
+    return [
+        world.event(tenant, name, data={"maestro.storage.bytes": level, "maestro.storage.resource": name})
+        for name in names
+    ]
+
+
+async def test_a_level_beyond_a_bigint_is_told_exactly(world: World, clock: ManualClock) -> None:
+    tenant, other, largest = await world.new_tenant(), await world.new_tenant(), 10**18 - 1
+    assert (await world.send(tenant, *levels_of_resources(world, tenant, 12, largest))).status_code == 204
+    await world.send(other, world.event(other, "1", 5))
+    await world.until_told(other, "ingest_events", 5)
+    clock.advance(timedelta(hours=1, seconds=5))
+    await world.until_total(tenant, 12 * largest * HOUR_US, "storage_gb")
+
+    async def told() -> bool:
+        return Decimal(12 * largest) in {one.last_gauge for one in await world.windows_told(tenant)}
+
+    await eventually(told, "the sum of twelve levels is told", every_s=0.2)
+
+
+async def test_a_gauge_that_the_store_refuses_holds_up_nobody_elses(world: World, clock: ManualClock) -> None:
+    refused, others = await world.new_tenant(), [await world.new_tenant() for _ in range(3)]
+    await world.pool.execute(f"ALTER TABLE usage_window ADD CHECK (tenant_id <> '{refused}' OR unit = '1')")
+    for tenant in (refused, *others):
+        await world.send(tenant, world.level(tenant, "1", 100), world.event(tenant, "2", 5))
+    clock.advance(timedelta(hours=1, seconds=5))
+    for tenant in others:
+        await world.until_total(tenant, 100 * HOUR_US, "storage_gb")
+    for tenant in (refused, *others):
+        await world.until_told(tenant, "ingest_events", 5)
+    assert await world.pool.fetchval("SELECT dirty_from_us IS NOT NULL FROM gauge WHERE tenant_id = $1", refused)
 
 
 async def test_a_level_that_is_stale_counts_no_longer(world: World, clock: ManualClock) -> None:

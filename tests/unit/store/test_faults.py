@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncpg
 import pytest
+from asyncpg.exceptions._base import DataError as ClientDataError
 
 from libs.runtime.errors import Rejected, Unavailable
 from libs.store.faults import is_poison, is_transient
@@ -38,6 +39,8 @@ def test_what_may_pass_by_itself_is_tried_again(error: Exception) -> None:
         asyncpg.NumericValueOutOfRangeError("22003"),
         asyncpg.UniqueViolationError("23505"),
         asyncpg.CheckViolationError("23514"),
+        asyncpg.DataError("what the driver could not encode"),
+        ClientDataError("value out of int64 range"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -46,7 +49,9 @@ def test_values_that_the_store_refuses_are_poison(error: Exception) -> None:
     assert not is_transient(error)
 
 
-@pytest.mark.parametrize("error", [asyncpg.UndefinedTableError("42P01"), Rejected("no"), KeyError("k")])
+@pytest.mark.parametrize(
+    "error", [asyncpg.UndefinedTableError("42P01"), asyncpg.InterfaceError("misused"), Rejected("no"), KeyError("k")]
+)
 def test_what_is_ours_to_mend_is_neither(error: Exception) -> None:
     assert not is_transient(error)
     assert not is_poison(error)
