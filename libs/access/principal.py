@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from libs.access.errors import TenantRequired, WrongTenant
-from libs.access.scopes import Scope
+from libs.access.scopes import ACTING_SCOPES, Scope
 from libs.runtime.errors import Forbidden, NotFound
 from libs.schemas.events import KeyKind
 from libs.schemas.values import TenantId
@@ -16,8 +16,9 @@ from libs.schemas.values import TenantId
 class Principal:
     """The holder of one key.
 
-    A `tenant` is one tenant; an `edge` (a gateway) acts for those in `act_for`; an `operator` for any that is known.
-    `is_known` tells whether a tenant exists now. Nothing in it is secret: it can be logged.
+    A `tenant` is one tenant; an `edge` (a gateway) acts for those in `act_for`; an `operator` sees and changes any that
+    is known, and speaks for none. `is_known` tells whether a tenant exists now. Nothing in it is secret: it can be
+    logged.
     """
 
     kind: KeyKind
@@ -27,10 +28,15 @@ class Principal:
     act_for: frozenset[TenantId]
     is_known: Callable[[str], bool] = field(repr=False, compare=False)
 
-    def require(self, scope: Scope) -> None:
-        """Raise Forbidden unless the key holds `scope`."""
-        if scope not in self.scopes:
-            raise Forbidden(f"the key needs the scope {scope}", scope=scope)
+    @property
+    def effective_scopes(self) -> frozenset[str]:
+        """The scopes that count: those that act in a tenant's name do not at an operator's key, also an older one."""
+        return self.scopes - ACTING_SCOPES if self.kind == "operator" else self.scopes
+
+    def require(self, scope: Scope, *others: Scope) -> None:
+        """Raise Forbidden unless the key holds `scope` or one of the `others` that do as well."""
+        if self.effective_scopes.isdisjoint((scope, *others)):
+            raise Forbidden(f"the key needs the scope {' or '.join((scope, *others))}", scope=scope)
 
     @property
     def visible(self) -> frozenset[TenantId] | None:
@@ -40,7 +46,7 @@ class Principal:
         return self.act_for if self.tenant_id is None else frozenset((self.tenant_id,))
 
     def tenant(self, named: str | None) -> TenantId:
-        """Return the tenant that a request acts for, where it names `named` (None: it names nobody).
+        """Return the tenant that a request is for, where it names `named` (None: it names nobody).
 
         Raises:
             WrongTenant: the key may not act for the named one.

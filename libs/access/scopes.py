@@ -21,16 +21,21 @@ Scope = Literal[
 
 ALL_SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
+# What is done in a tenant's name. An operator, who sees all tenants, speaks for none: nobody but the tenant and the
+# edges that list it can bill it. An operator can still make keys that hold these.
+ACTING_SCOPES: Final[frozenset[Scope]] = frozenset(("usage:write", "quota:check"))
+OPERATOR_SCOPES: Final[tuple[Scope, ...]] = tuple(scope for scope in ALL_SCOPES if scope not in ACTING_SCOPES)
+
 # What a key holds when nothing is asked for.
 DEFAULT_SCOPES: Final[dict[KeyKind, tuple[Scope, ...]]] = {
-    "operator": ALL_SCOPES,
+    "operator": OPERATOR_SCOPES,
     "tenant": ("usage:write", "usage:read", "quota:check", "invoices:read", "evidence:read"),
     "edge": ("usage:write", "quota:check"),
 }
 
 # The most that a key of the kind can hold. A tenant may be trusted with its own keys, never with prices or closes.
 GRANTABLE_SCOPES: Final[dict[KeyKind, frozenset[Scope]]] = {
-    "operator": frozenset(ALL_SCOPES),
+    "operator": frozenset(OPERATOR_SCOPES),
     "tenant": frozenset((*DEFAULT_SCOPES["tenant"], "keys:write")),
     "edge": frozenset(DEFAULT_SCOPES["edge"]),
 }

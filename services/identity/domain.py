@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from libs.access.keys import ApiKey, Randomness, base32_id
 from libs.access.principal import Principal
-from libs.access.scopes import ALL_SCOPES, DEFAULT_SCOPES, GRANTABLE_SCOPES, Scope
+from libs.access.scopes import ACTING_SCOPES, DEFAULT_SCOPES, GRANTABLE_SCOPES, OPERATOR_SCOPES, Scope
 from libs.runtime.errors import Broken, Forbidden
 from libs.schemas.events import KeyChanged, KeyKind, TenantChanged
 from libs.schemas.values import TenantId
@@ -274,7 +274,9 @@ def _require_known(act_for: Sequence[TenantId], known: Collection[TenantId]) -> 
 
 def _granted(order: KeyOrder, granter: Principal) -> tuple[str, ...]:
     scopes = DEFAULT_SCOPES[order.kind] if order.scopes is None else order.scopes
-    refused = sorted(set(scopes) - (GRANTABLE_SCOPES[order.kind] & granter.scopes))
+    # An operator speaks for no tenant itself, and makes the keys of those who do.
+    grantable = granter.scopes | ACTING_SCOPES if granter.kind == "operator" else granter.scopes
+    refused = sorted(set(scopes) - (GRANTABLE_SCOPES[order.kind] & grantable))
     if refused:
         raise ScopeNotGrantable(
             f"a key of kind {order.kind} made with this key cannot hold {', '.join(refused)}", scopes=refused
@@ -289,7 +291,7 @@ def _require_room(kind: Literal["tenant", "edge"], live_count: int) -> None:
 
 
 def _operator_key(given: OperatorKey, held: Key | None, now: datetime) -> Key:
-    if held is not None and (held.digest, held.scopes) == (given.digest, ALL_SCOPES):
+    if held is not None and (held.digest, held.scopes) == (given.digest, OPERATOR_SCOPES):
         return held
     return Key(
         key_id=given.key_id,
@@ -297,7 +299,7 @@ def _operator_key(given: OperatorKey, held: Key | None, now: datetime) -> Key:
         digest=given.digest,
         kind="operator",
         tenant_id=None,
-        scopes=ALL_SCOPES,
+        scopes=OPERATOR_SCOPES,
         act_for=(),
         created_at=now if held is None else held.created_at,
         expires_at=None,

@@ -45,7 +45,7 @@ class CheckBody(Body):
     """
 
     limit: Limit
-    cost: int = Field(1, ge=1, le=MAX_PER_S)
+    cost: int = Field(1, ge=1, le=MAX_PER_S, strict=True)
     tenant: str | None = Field(None, max_length=MAX_NAME_CHARS)
     token: str | None = Field(None, max_length=MAX_NAME_CHARS)
 
@@ -186,7 +186,7 @@ async def list_plans(
 @router.get("/tenants/{tenant_id}/plan")
 async def get_tenant_plan(tenant_id: AnyTenantId, caller: Caller, desk: Desk, db: Db) -> TenantPlanShown:
     """Return the plan that a tenant is on; another's is not found."""
-    caller.require("quota:check")
+    caller.require("quota:check", "quota:write")
     visible = caller.reading(tenant_id)
     async with transaction(db) as tx:
         return TenantPlanShown.of(visible, await desk.held(tx, visible))

@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 
 from libs.access.keys import ApiKey
-from libs.access.scopes import ALL_SCOPES
+from libs.access.scopes import OPERATOR_SCOPES
 from libs.bus.envelope import EPOCH, SEQ, SOURCE, decode, event_message
 from libs.bus.ports import Bus
 from libs.bus.records import Record
@@ -95,7 +95,7 @@ class World:
 
     async def operator(self, key: ApiKey) -> ApiKey:
         """Make `key` an operator's."""
-        await self.know_key(key, "operator", scopes=ALL_SCOPES)
+        await self.know_key(key, "operator", scopes=OPERATOR_SCOPES)
         return key
 
     async def get(self, path: str, key: ApiKey, **headers: str) -> httpx.Response:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from libs.access.scopes import ALL_SCOPES, DEFAULT_SCOPES
+from libs.access.scopes import DEFAULT_SCOPES, OPERATOR_SCOPES
 from libs.runtime.clock import SystemClock
 from libs.schemas.values import rfc3339
 from tests.integration.identity.conftest import Identity
@@ -91,10 +91,10 @@ async def test_the_first_key_acts_for_its_tenant(identity: Identity) -> None:
     }
 
 
-async def test_the_operator_of_the_set_up_may_do_everything(identity: Identity) -> None:
+async def test_the_operator_of_the_set_up_may_do_everything_but_speak_for_a_tenant(identity: Identity) -> None:
     me = (await identity.call("GET", "/v1/me")).json()
 
-    assert (me["kind"], me["scopes"]) == ("operator", sorted(ALL_SCOPES))
+    assert (me["kind"], me["scopes"]) == ("operator", sorted(OPERATOR_SCOPES))
 
 
 async def test_a_repeated_request_creates_nothing_and_is_answered_alike_without_the_secret(

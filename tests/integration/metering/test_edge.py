@@ -175,6 +175,12 @@ async def test_an_operator_reads_any_tenants_usage(world: World) -> None:
     assert [one["value"] for one in answer.json()["items"]] == ["5"]
 
 
+async def test_an_operator_bills_no_tenant(world: World) -> None:
+    tenant = await world.new_tenant()
+    answer = await world.post(EVENTS, await world.new_key("operator"), [world.event(tenant, "1")])
+    assert (answer.status_code, problem(answer)) == (403, "forbidden")
+
+
 async def test_totals_page_by_windows_of_any_zone(world: World) -> None:
     tenant = await world.new_tenant()
     await world.send(tenant, world.event(tenant, "1", 5), world.event(tenant, "2", 2, time="2026-11-22T23:30:00Z"))

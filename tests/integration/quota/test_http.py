@@ -95,6 +95,17 @@ async def test_eight_callers_at_once_get_no_more_than_the_burst_and_the_rate(quo
     assert 50 <= answers[200] <= 50 + 50 * elapsed_s
 
 
+async def test_an_operator_sees_and_changes_a_plan_and_checks_for_nobody(quota: Quota) -> None:
+    tenant_id, _ = await quota.new_tenant("starter")
+
+    checked = await quota.check(quota.operator, tenant=tenant_id)
+    changed = await quota.put_plan(tenant_id, "pro")
+    shown = await quota.call("GET", f"/v1/tenants/{tenant_id}/plan", quota.operator)
+
+    assert (checked.status_code, checked.json()["error"]) == (403, "forbidden")
+    assert (changed.status_code, shown.status_code) == (200, 200)
+
+
 async def test_a_change_of_plan_is_live_within_a_second(quota: Quota) -> None:
     tenant_id, key = await quota.new_tenant("starter")
 

@@ -54,7 +54,14 @@ def test_a_key_without_a_tenant_of_its_own_must_name_one(kind: str) -> None:
         principal(kind=kind, act_for=frozenset({A}), known=(A,)).tenant(None)
 
 
-def test_an_operator_acts_for_any_known_tenant() -> None:
+@pytest.mark.parametrize("scope", ["usage:write", "quota:check"])
+def test_an_operator_speaks_for_no_tenant_even_with_a_key_that_holds_the_scope(scope: Any) -> None:
+    assert scope not in GRANTABLE_SCOPES["operator"]
+    with pytest.raises(Forbidden, match=scope):
+        principal(kind="operator", scopes=frozenset(ALL_SCOPES)).require(scope)
+
+
+def test_an_operator_reaches_any_known_tenant() -> None:
     assert principal(kind="operator", known=(A, B)).tenant(B) == B
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.access.principal import Principal
-from libs.access.scopes import ALL_SCOPES, DEFAULT_SCOPES, GRANTABLE_SCOPES, Scope
+from libs.access.scopes import ACTING_SCOPES, ALL_SCOPES, DEFAULT_SCOPES, GRANTABLE_SCOPES, OPERATOR_SCOPES, Scope
 from libs.runtime.errors import Broken, Forbidden
 from libs.schemas.values import TENANT_ID
 from services.identity import domain
@@ -49,7 +49,7 @@ MOMENTS = st.integers(-10_000_000, 10_000_000).map(lambda seconds: NOW + timedel
 def principal(kind: Any = "operator", **fields: Any) -> Principal:
     defaults: dict[str, Any] = {
         "key_id": "a" * 16,
-        "scopes": frozenset(ALL_SCOPES),
+        "scopes": frozenset(OPERATOR_SCOPES),
         "tenant_id": None,
         "act_for": frozenset(),
         "is_known": lambda _: True,
@@ -137,10 +137,10 @@ SCOPES = st.lists(st.sampled_from(ALL_SCOPES), min_size=1, max_size=len(ALL_SCOP
 
 
 @given(asked=SCOPES, held=st.frozensets(st.sampled_from(ALL_SCOPES)))
-def test_a_key_never_holds_more_than_its_kind_can_nor_than_its_maker_has(
+def test_a_key_never_holds_more_than_its_kind_can_nor_than_its_maker_may_give(
     asked: tuple[Scope, ...], held: frozenset[Scope]
 ) -> None:
-    allowed = GRANTABLE_SCOPES["tenant"] & held
+    allowed = GRANTABLE_SCOPES["tenant"] & (held | ACTING_SCOPES)
 
     assert (set(asked) <= allowed) == (_scopes_of(asked, held) == set(asked))
 
@@ -227,10 +227,10 @@ def test_a_revocation_is_later_than_what_it_changes(now: datetime) -> None:
 # The operator's key
 
 
-def test_the_first_operator_key_may_do_everything() -> None:
+def test_the_first_operator_key_may_do_everything_but_speak_for_a_tenant() -> None:
     (key,) = adopt_operator_key(operator_key(1), [], NOW)
 
-    assert (key.kind, key.scopes, key.revoked_at) == ("operator", ALL_SCOPES, None)
+    assert (key.kind, key.scopes, key.revoked_at) == ("operator", OPERATOR_SCOPES, None)
 
 
 def test_an_operator_key_that_is_held_already_changes_nothing() -> None:
@@ -268,7 +268,7 @@ def test_an_operator_key_gains_the_scopes_that_are_new() -> None:
     (held,) = adopt_operator_key(operator_key(1), [], NOW)
     older = replace(held, scopes=held.scopes[:-1])
 
-    assert [key.scopes for key in adopt_operator_key(operator_key(1), [older], NOW)] == [ALL_SCOPES]
+    assert [key.scopes for key in adopt_operator_key(operator_key(1), [older], NOW)] == [OPERATOR_SCOPES]
 
 
 # Reading
