@@ -155,7 +155,10 @@ class Teller:
 
 @dataclass(frozen=True, slots=True)
 class Forgetter:
-    """Forgets the ids of events that no copy of can come any more: the dedup horizon behind the watermark."""
+    """Forgets ids the dedup horizon behind the watermark: no edge takes a copy of their events any more.
+
+    An event's age counts from its time or from when it was seen, whichever is later: a back-dated one is kept as long.
+    """
 
     reading: Reading
     pool: Pool

@@ -21,6 +21,7 @@ from services.metering.store import gauges, ids, windows
 from services.metering.store.fence import closed_periods, share_fence
 
 BREATH_EVENTS: Final = 2_000  # after so many the loop turns: an edge in the same process answers while we catch up
+MILLISECOND_US: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class ShardOwner:
         """Count a batch; raise PoisonRecord for a record that no edge of ours wrote."""
         candidates = candidates_of(await _events(records))
         await share_fence(tx)
-        settled = settle(candidates, await ids.claim(tx, candidates.firsts))
+        settled = settle(candidates, await ids.claim(tx, candidates.firsts, _seen_us(records)))
         folded = await self._fold(tx, settled.fresh)
         await ids.note_again(tx, settled)
         await windows.add(tx, folded.sums)
@@ -55,6 +56,11 @@ class ShardOwner:
             fold(fresh[start : start + BREATH_EVENTS], self.meters, closed, onto=folded)
             await asyncio.sleep(0)
         return folded
+
+
+def _seen_us(records: Iterable[Record]) -> int:
+    """Return when the last of these records was appended: none was seen later, and ids are kept from then on."""
+    return max((record.appended_at_ms for record in records), default=0) * MILLISECOND_US
 
 
 async def _events(records: Iterable[Record]) -> list[UsageEvent]:

@@ -24,8 +24,8 @@ async def fingerprint_secret(tx: Tx) -> bytes:
     return bytes(await tx.fetchval("SELECT secret FROM fingerprint_secret"))
 
 
-async def claim(tx: Tx, firsts: Mapping[bytes, UsageEvent]) -> dict[bytes, int]:
-    """Let these events stand, and return the digests of the keys under which another stood before.
+async def claim(tx: Tx, firsts: Mapping[bytes, UsageEvent], seen_us: int) -> dict[bytes, int]:
+    """Let these events, seen at `seen_us`, stand; return the digests of the keys under which another stood before.
 
     A rival that claims the same key at once is waited for: one of the two commits it, the other sees it here.
     """
@@ -34,7 +34,7 @@ async def claim(tx: Tx, firsts: Mapping[bytes, UsageEvent]) -> dict[bytes, int]:
     for start in range(0, len(order), CLAIM_KEYS):
         keys = order[start : start + CLAIM_KEYS]
         digests, times = [firsts[key].digest for key in keys], [firsts[key].time_us for key in keys]
-        rows = await tx.fetch(_CLAIM, [UUID(key) for key in keys], digests, times)
+        rows = await tx.fetch(_CLAIM, [UUID(key) for key in keys], digests, times, seen_us)
         taken += [row["key"] for row in rows]
     # Statements of their own, so that they see what a rival committed while those above waited for it.
     known = await tx.fetch(_DIGESTS, taken) if taken else []
@@ -63,9 +63,9 @@ async def note_failures(tx: Tx, failures: Failures) -> None:
         )
 
 
-async def forget_before(tx: Tx, time_us: int, limit: int) -> int:
-    """Forget at most `limit` events of before `time_us`, and return how many."""
-    return int(await tx.fetchval(_FORGET, time_us, limit))
+async def forget_before(tx: Tx, cutoff_us: int, limit: int) -> int:
+    """Forget at most `limit` events that are of before `cutoff_us` and were seen before it; return how many."""
+    return int(await tx.fetchval(_FORGET, cutoff_us, limit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,8 @@ _CLAIM: Final = """
 WITH given AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS given (key, digest, time_us)),
 added AS (
-  INSERT INTO usage_event_id (key, digest, time_us) SELECT key, digest, time_us FROM given
+  INSERT INTO usage_event_id (key, digest, time_us, kept_from_us)
+  SELECT key, digest, time_us, greatest(time_us, $4::bigint) FROM given
   ON CONFLICT DO NOTHING RETURNING key)
 SELECT given.key FROM given LEFT JOIN added USING (key) WHERE added.key IS NULL
 """
@@ -145,7 +146,7 @@ ON CONFLICT DO NOTHING
 _FORGET: Final = """
 WITH old AS (
   DELETE FROM usage_event_id WHERE key IN (
-    SELECT key FROM usage_event_id WHERE time_us < $1 LIMIT $2) RETURNING key),
+    SELECT key FROM usage_event_id WHERE kept_from_us < $1 LIMIT $2) RETURNING key),
 copies AS (DELETE FROM usage_duplicate WHERE key IN (SELECT key FROM old)),
 failures AS (DELETE FROM usage_failure WHERE key IN (SELECT key FROM old))
 SELECT count(*) FROM old
