@@ -45,6 +45,10 @@ def decode_cursor(cursor: str | None, *, parts: int) -> list[str] | None:
         key = orjson.loads(base64.urlsafe_b64decode(cursor[:_MAX_CURSOR_CHARS] + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError) as error:
         raise MalformedCursor("pass the `next_cursor` of the page before, unchanged") from error
-    if not (isinstance(key, list) and len(key) == parts and all(isinstance(part, str) for part in key)):
+    if not (isinstance(key, list) and len(key) == parts and all(map(_is_storable, key))):
         raise MalformedCursor("pass the `next_cursor` of the same list, unchanged")
     return key
+
+
+def _is_storable(part: object) -> bool:
+    return isinstance(part, str) and "\x00" not in part  # PostgreSQL takes no NUL in a text

@@ -16,6 +16,7 @@ from libs.schemas.zones import zone
 TenantId = NewType("TenantId", str)
 TENANT_ID: Final = re.compile(r"tnt_[a-z2-7]{20}")
 
+MONTH_PATTERN: Final = r"[12][0-9]{3}-(0[1-9]|1[0-2])"
 GRAIN: Final = timedelta(minutes=15)  # every zone's days and months can be summed from quarters of an hour
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -66,10 +67,13 @@ def plain(number: Decimal) -> str:
 
 
 def aware(moment: datetime) -> datetime:
-    """Return `moment` in UTC; a naive one is refused."""
+    """Return `moment` in UTC; raise ValueError for a naive one, or one outside the years of UTC."""
     if moment.tzinfo is None:
         raise ValueError("a time needs its offset (…Z or …+02:00)")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a time lies in the years 1 to 9999 of UTC") from error
 
 
 def microseconds(moment: datetime) -> int:
@@ -104,7 +108,7 @@ class Period:
     @classmethod
     def month(cls, name: str, zone_name: str) -> Period:
         """Return the month `name` ("2026-11") in the IANA zone `zone_name`; raise BadPeriod otherwise."""
-        if re.fullmatch(r"[12][0-9]{3}-(0[1-9]|1[0-2])", name) is None:
+        if re.fullmatch(MONTH_PATTERN, name) is None:
             raise BadPeriod(f"{name!r} is not a month: write it as 2026-11")
         year, month = int(name[:4]), int(name[5:])
         following = (year + month // 12, month % 12 + 1)

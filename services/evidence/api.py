@@ -14,7 +14,7 @@ from libs.access.request import Caller
 from libs.runtime.errors import NotFound
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, decode_cursor, encode_cursor
 from libs.runtime.web import Malformed
-from libs.schemas.values import Instant, rfc3339
+from libs.schemas.values import Instant, aware, rfc3339
 from libs.signing.bundle import BUNDLE_BYTES_MAX, MEDIA_TYPE
 from libs.signing.digests import from_base64, normal_hex
 from libs.signing.manifest import MANIFEST_BYTES_MAX
@@ -199,9 +199,6 @@ def _position(cursor: str | None) -> tuple[datetime, str] | None:
     if key is None:
         return None
     try:
-        signed_at = datetime.fromisoformat(key[0])
-    except ValueError:
-        signed_at = None
-    if signed_at is None or signed_at.tzinfo is None:
-        raise MalformedCursor("pass the `next_cursor` of the page before, unchanged")
-    return signed_at, key[1]
+        return aware(datetime.fromisoformat(key[0])), key[1]
+    except ValueError as error:
+        raise MalformedCursor("pass the `next_cursor` of the page before, unchanged") from error

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from libs.access.principal import Principal
 from libs.access.request import Caller, Claimed, json_answer
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, decode_cursor, encode_cursor
-from libs.schemas.values import AnyTenantId, Instant, TenantId, aware, rfc3339
+from libs.schemas.values import MONTH_PATTERN, AnyTenantId, Instant, TenantId, aware, rfc3339
 from libs.signing.bundle import MEDIA_TYPE as BUNDLE_MEDIA_TYPE
 from libs.signing.manifest import BUNDLE_NAME, MANIFEST_NAME
 from libs.store.once import Answer, once
@@ -125,6 +125,7 @@ async def closing_of(request: Request) -> Closing:
 Db = Annotated[Pool, Depends(pool_of)]
 Desk = Annotated[Closing, Depends(closing_of)]
 Cursor = Annotated[str | None, Query()]
+Month = Annotated[str | None, Query(pattern=f"^{MONTH_PATTERN}$")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
@@ -148,7 +149,7 @@ async def close_period(
 
 @router.get("/closes")
 async def list_closes(
-    caller: Caller, db: Db, tenant: str | None = None, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    caller: Caller, db: Db, tenant: AnyTenantId | None = None, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[CloseShown]:
     """List the closes that the key may see, those asked for last first."""
     caller.require("invoices:read")
@@ -174,8 +175,8 @@ async def get_close(close_id: UUID, caller: Caller, db: Db) -> CloseShown:
 async def list_invoices(
     caller: Caller,
     db: Db,
-    tenant: str | None = None,
-    period: str | None = None,
+    tenant: AnyTenantId | None = None,
+    period: Month = None,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_LIMIT,
 ) -> Page[InvoiceShown]:
@@ -221,7 +222,7 @@ def _closable(caller: Principal, named: Sequence[TenantId] | None) -> list[Tenan
     return [caller.reading(tenant_id) for tenant_id in named]
 
 
-def _readable(caller: Principal, named: str | None) -> frozenset[TenantId] | None:
+def _readable(caller: Principal, named: TenantId | None) -> frozenset[TenantId] | None:
     return caller.visible if named is None else frozenset((caller.reading(named),))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 import msgspec
@@ -14,7 +14,17 @@ MAX_BODY_BYTES: Final = 8 * 1024 * 1024  # as sent: two full batches of an OpenT
 MAX_INFLATED_BYTES: Final = 32 * 1024 * 1024  # after inflating: ten times is what telemetry shrinks by at best
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
-_JSON: Final = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def decimal_or_text(written: str) -> Decimal | str:
+    """Return the number exactly, or the text itself where its exponent is beyond Decimal: no meter takes that."""
+    try:
+        return Decimal(written)
+    except InvalidOperation:  # no ValueError: msgspec would let it through, and one number would cost the whole request
+        return written
+
+
+_JSON: Final = msgspec.json.Decoder(float_hook=decimal_or_text)
 
 
 def inflate(body: bytes, encoding: str) -> bytes:

@@ -18,6 +18,7 @@ WindowSize = Literal["15m", "hour", "day", "month"]
 
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
+_YEARS: Final = range(2, 9999)  # a window that begins or ends a year further out is still a datetime, in any zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,13 @@ class Bucket:
 
 
 def buckets(size: WindowSize, zone_name: str, start: datetime, end: datetime) -> Iterator[Bucket]:
-    """Yield the windows of `size` that touch [start, end), whole ones, in order; raise BadQuery for a bad zone."""
+    """Yield the windows of `size` that touch [start, end), in order; raise BadQuery for a bad zone or year."""
     try:
         zone(zone_name)
     except ValueError as error:
         raise BadQuery(str(error)) from error
+    if start.year not in _YEARS or end.year not in _YEARS:
+        raise BadQuery(f"usage is asked for within the years {_YEARS.start} to {_YEARS.stop - 1}")
     follow = _FOLLOWING[size]
     opening = _OPENING[size](aware(start), zone_name)
     while opening < end:

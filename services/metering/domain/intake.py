@@ -143,6 +143,8 @@ class Intake:
         attributes: Attributes,
     ) -> UsageEvent:
         source, event_id = identity
+        # Before the digest: a time out of bounds may have more digits than can be encoded.
+        standing_us = self.now_us if time_us is None else self._timely(time_us)
         return UsageEvent(
             key=self.fingerprints.key(tenant_id, source, event_id),
             digest=self.fingerprints.body(event_type, kind, time_us, attributes),
@@ -151,7 +153,7 @@ class Intake:
             id=event_id,
             type=event_type,
             kind=kind,
-            time_us=self.now_us if time_us is None else self._timely(time_us),
+            time_us=standing_us,
             time_stamped=time_us is None,
             attributes=attributes,
         )
@@ -198,8 +200,10 @@ def _identity(span: Span) -> tuple[str, str]:
     source = SPAN_SOURCE + span.origin.service
     if len(source) > MAX_ATTRIBUTE_CHARS or "\x00" in source:
         raise BadSpan(f"`service.name` has at most {MAX_ATTRIBUTE_CHARS - len(SPAN_SOURCE)} characters and no NUL")
-    if len(span.trace_id) != _TRACE_ID_BYTES or len(span.span_id) != _SPAN_ID_BYTES or not any(span.span_id):
-        raise BadSpan("a span has a trace id of 16 bytes and a span id of 8 bytes, not all zero")
+    if len(span.trace_id) != _TRACE_ID_BYTES or len(span.span_id) != _SPAN_ID_BYTES:
+        raise BadSpan("a span has a trace id of 16 bytes and a span id of 8 bytes")
+    if not any(span.trace_id) or not any(span.span_id):
+        raise BadSpan("the trace id and the span id of a span are not all zero")
     return source, span.trace_id.hex() + span.span_id.hex()
 
 

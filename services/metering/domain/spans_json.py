@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from services.metering.domain.bodies import decimal_or_text
 from services.metering.domain.spans import Pairs, Span, exact_double, origin_of
 from services.metering.errors import BadBody
 
@@ -55,7 +56,7 @@ class _Request(_Fields):
 
 
 _REQUEST: Final = msgspec.json.Decoder(_Request)
-_VALUE: Final = msgspec.json.Decoder(float_hook=Decimal)
+_VALUE: Final = msgspec.json.Decoder(float_hook=decimal_or_text)
 
 
 def from_json(body: bytes) -> Iterator[Span]:

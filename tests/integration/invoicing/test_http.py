@@ -119,6 +119,7 @@ async def test_a_close_that_cannot_be_is_refused_with_its_reason(world: World) -
     refusals: list[tuple[str, Json | None, int, str]] = [
         ("2026-11", None, 409, "period_not_over"),
         ("2026-12", {"early": True}, 409, "period_not_started"),
+        ("1999-01", {"tenants": [MINE]}, 409, "period_before_tenant"),
         ("2026-13", None, 400, "bad_period"),
         ("october", None, 400, "bad_period"),
         ("2026-10", {"tenants": [tenant_id(9)]}, 404, "unknown_tenant"),
@@ -168,6 +169,11 @@ async def test_invoices_page_by_cursor_and_narrow_by_period_and_tenant(world: Wo
     assert (await world.get("/v1/invoices?period=2026-09", OPERATOR)).json()["items"] == []
     mine = (await world.get(f"/v1/invoices?tenant={MINE}&period=2026-10", OPERATOR)).json()["items"]
     assert [invoice["tenant_id"] for invoice in mine] == [MINE]
+
+
+@pytest.mark.parametrize("query", ["period=2026-13", "period=%00", "tenant=%00", "tenant=acme"])
+async def test_a_list_is_narrowed_by_what_can_be_a_month_and_a_tenant(world: World, query: str) -> None:
+    assert await problem(world, f"/v1/invoices?{query}", OPERATOR) == (400, "malformed")
 
 
 async def test_a_cursor_that_is_not_ours_is_refused(world: World) -> None:

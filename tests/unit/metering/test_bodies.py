@@ -45,6 +45,10 @@ def test_numbers_of_json_keep_all_digits() -> None:
     assert json_of(text) == [2**53 + 1, Decimal("0.1"), Decimal("1e-12"), 123456789012345678901234567890]
 
 
+def test_a_number_beyond_all_exponents_stays_the_text_that_was_written() -> None:
+    assert json_of(b"[1e99999999999999999999, 1]") == ["1e99999999999999999999", 1]
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"NaN", b'"\\ud800"', b"\xff", b"[" * 100_000, b"9" * 10_000])
 def test_what_is_no_json_is_refused(text: bytes) -> None:
     with pytest.raises(BadBody):

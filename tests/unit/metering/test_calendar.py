@@ -65,6 +65,20 @@ def test_an_empty_interval_has_no_windows() -> None:
     assert found("day", "UTC", "2026-11-24T00:00Z", "2026-11-24T00:00Z") == []
 
 
+@pytest.mark.parametrize("size", ["15m", "hour", "day", "month"])
+@pytest.mark.parametrize(("start", "end"), [("0001-01-01T00:00Z", "0001-02-01T00:00Z"), ("9999-12-31T00:00Z",) * 2])
+def test_a_year_whose_windows_have_no_end_is_refused(size: WindowSize, start: str, end: str) -> None:
+    with pytest.raises(BadQuery, match="years"):
+        found(size, "UTC", start, end)
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+@pytest.mark.parametrize("size", ["15m", "hour", "day", "month"])
+def test_the_first_and_the_last_year_have_windows_in_any_zone(size: WindowSize, zone: str) -> None:
+    assert found(size, zone, "0002-01-01T00:00Z", "0002-01-01T00:01Z")
+    assert found(size, zone, "9998-12-31T23:59Z", "9998-12-31T23:59:59Z")
+
+
 def test_a_zone_that_there_is_not_is_refused() -> None:
     with pytest.raises(BadQuery, match="Mars"):
         found("day", "Mars/Olympus", "2026-11-24T00:00Z", "2026-11-25T00:00Z")

@@ -79,6 +79,7 @@ def test_an_event_on_a_bound_is_taken(time: datetime) -> None:
         ({"time": "2025-11-24T16:00:00"}, "bad_event"),
         ({"data": {"maestro.ingest.events": "NaN"}}, "bad_number"),
         ({"data": {"maestro.ingest.events": -1}}, "bad_amount"),
+        ({"data": {"maestro.ingest.events": "1e99999999999999999999"}}, "bad_number"),
         ({"data": {"": 1}}, "bad_attributes"),
     ],
 )

@@ -225,3 +225,33 @@ def test_a_damaged_request_gives_spans_or_a_refusal(data: st.DataObject) -> None
         intake().spans(from_protobuf(bytes(body)))
     except BadBody:
         return
+
+
+def two_in_json(**changes: object) -> Taken:
+    span = {
+        "traceId": f"{1:032x}",
+        "spanId": f"{1:016x}",
+        "kind": 2,
+        "endTimeUnixNano": str(NOON_US * 1000),
+        "attributes": [
+            {"key": "graphql.operation.type", "value": {"stringValue": "query"}},
+            {"key": "maestro.tenant.id", "value": {"stringValue": ALICE}},
+        ],
+    }
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span | changes, span]}]}]})
+    return intake().spans(from_json(body.replace('"huge"', "1e99999999999999999999").encode()))
+
+
+def test_an_end_of_endless_digits_costs_its_span_only() -> None:
+    assert [one.reason for one in two_in_json(endTimeUnixNano="9" * 4000).verdicts] == ["too_far_ahead", None]
+
+
+def test_a_double_beyond_all_exponents_costs_no_other_span() -> None:
+    taken = two_in_json(attributes=[{"key": "graphql.operation.type", "value": {"doubleValue": "huge"}}])
+    assert len(taken.verdicts) == 2
+    assert taken.verdicts[1].reason is None
+
+
+def test_ids_of_only_zeros_are_rejected() -> None:
+    assert reason(trace_id=bytes(16)) == "bad_span"
+    assert reason(span_id=bytes(8)) == "bad_span"

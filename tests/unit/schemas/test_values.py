@@ -89,6 +89,12 @@ def test_a_berlin_month_with_the_clock_put_back_is_an_hour_longer() -> None:
     assert (str(october.first_day), str(october.last_day_exclusive)) == ("2026-10-01", "2026-11-01")
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_outside_the_years_of_utc_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="years 1 to 9999"):
+        values.aware(datetime.fromisoformat(text))
+
+
 @pytest.mark.parametrize(
     "name", ["2026-13", "2026-1", "26-01", "0000-01", "9999-12", "2026-11-24", "", "\u0662\u0660\u0662\u0666-01"]
 )
