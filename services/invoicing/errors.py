@@ -11,6 +11,7 @@ Rejected
 └── Conflict
     ├── PeriodNotOver       409   say `early` to close it now
     ├── PeriodNotStarted    409
+    ├── PeriodBeforeTenant  409   the period ended before there was the tenant
     ├── ConflictingClose    409   a frozen set that is not the one asked for, or not the one we hold
     ├── CopyDiffers         409   the frozen windows add up to something else than the frozen totals
     ├── MixedCurrencies     409   the plans of one period are priced in two currencies
@@ -94,6 +95,13 @@ class PeriodNotStarted(Conflict):
 
     code = "period_not_started"
     title = "The period has not started"
+
+
+class PeriodBeforeTenant(Conflict):
+    """An invoice takes a number of the series: none is given to a month in which there was no tenant."""
+
+    code = "period_before_tenant"
+    title = "The period ended before the tenant existed"
 
 
 class ConflictingClose(Conflict):

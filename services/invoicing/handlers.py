@@ -89,27 +89,28 @@ class Closing:
     ) -> list[Progress]:
         """Ask metering to close `period` of each tenant (None: of all that are known), once; return their closes.
 
-        A close that was asked for before is returned as it stands. All or none: raises UnknownTenant, and what
-        `RequestedClose.of` and `Period.month` raise, before anything is asked.
+        A close that was asked for before is returned as it stands. Of all tenants, those that did not exist yet are
+        left out. All or none: raises UnknownTenant, and what `RequestedClose.of`, `Payer.period` and `Period.month`
+        raise, before anything is asked.
         """
         Period.month(period, "UTC")
-        zones = await plans.zones_of(tx, tenant_ids)
-        unknown = sorted(set(tenant_ids or ()) - zones.keys())
+        payers = await plans.payers_of(tx, tenant_ids)
+        unknown = sorted(set(tenant_ids or ()) - payers.keys())
         if unknown:
             raise UnknownTenant(f"there is no tenant {', '.join(unknown)}", tenants=unknown)
-        held = await closes.progress_of_period(tx, period, zones)
+        held = await closes.progress_of_period(tx, period, payers)
         now, traceparent = self.clock.now(), current_traceparent()
         asked = [
-            RequestedClose.of(tenant_id, Period.month(period, zone), early=early, now=now, traceparent=traceparent)
-            for tenant_id, zone in zones.items()
-            if tenant_id not in held
+            RequestedClose.of(tenant_id, payer.period(period), early=early, now=now, traceparent=traceparent)
+            for tenant_id, payer in payers.items()
+            if tenant_id not in held and (tenant_ids is not None or payer.existed_in(period))
         ]
         for close in asked:
             # Of two requests at once the second waits here for the first, and finds that there is nothing to add.
             if await closes.add_close(tx, close):
                 await say(tx, CLOSE_TOPIC, close.event(), key=close.tenant_id)
-        standing = await closes.progress_of_period(tx, period, zones)
-        return [standing[tenant_id] for tenant_id in zones]
+        standing = await closes.progress_of_period(tx, period, payers)
+        return [standing[tenant_id] for tenant_id in payers if tenant_id in standing]
 
     async def on_period_closed(self, tx: Tx, closed: PeriodClosed) -> None:
         """Keep the frozen set; again is no change. Raises UnknownClose, or ConflictingClose where it differs."""

@@ -31,6 +31,7 @@ from services.invoicing.domain.windows import UNIT_OF, WindowCopy
 TENANT: Final = TenantId("tnt_" + "a" * 20)
 OTHER: Final = TenantId("tnt_" + "b" * 20)
 OCTOBER: Final = Period.month("2026-10", "UTC")
+REGISTERED: Final = datetime(2026, 8, 20, 12, 0, tzinfo=UTC)  # before all that tests close
 AFTER: Final = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
 ISSUER: Final = Issuer("maestro", "Maestro, Inc.", "MST")
 TRACEPARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -24,7 +24,7 @@ from services.invoicing.handlers import Billing, Closing, Copying
 from services.invoicing.store import MIGRATIONS, closes
 from services.invoicing.store.plans import TopicEnd
 from tests.support.access import tenant_changed
-from tests.support.invoicing import AFTER, ISSUER, TENANT
+from tests.support.invoicing import AFTER, ISSUER, REGISTERED, TENANT
 
 M = TypeVar("M", bound=EventModel)
 NO_PLANS_UNREAD = TopicEnd(UUID(int=0), {})
@@ -66,7 +66,9 @@ class Desk:
 
     async def know(self, tx: Tx, tenant: TenantId = TENANT, **changes: Any) -> None:
         """Take a tenant from identity."""
-        await self.copying.on_tenant_changed(tx, received(tenant_changed(tenant, **changes)))
+        await self.copying.on_tenant_changed(
+            tx, received(tenant_changed(tenant, **({"changed_at": REGISTERED} | changes)))
+        )
 
     async def request(self, tx: Tx, tenant: TenantId = TENANT) -> UUID:
         """Ask for the close of October, and return its id."""

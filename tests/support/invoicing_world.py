@@ -30,6 +30,7 @@ from tests.support.conditions import WITHIN_S, eventually
 from tests.support.invoicing import (
     AFTER,
     OCTOBER,
+    REGISTERED,
     at,
     period_closed,
     plan_changed,
@@ -82,7 +83,9 @@ class World:
 
     async def know_tenant(self, tenant: TenantId, **changes: Any) -> None:
         """Say that there is this tenant."""
-        await self.say("tenant-changes", tenant_changed(tenant, **changes), key=f"tenant/{tenant}")
+        await self.say(
+            "tenant-changes", tenant_changed(tenant, **({"changed_at": REGISTERED} | changes)), key=f"tenant/{tenant}"
+        )
 
     async def know_key(self, key: ApiKey, kind: KeyKind, **changes: Any) -> None:
         """Say that there is this key, and wait until it is known here."""

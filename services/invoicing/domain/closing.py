@@ -40,6 +40,7 @@ from services.invoicing.domain.windows import UNIT_OF, WindowCopy, not_as_frozen
 from services.invoicing.errors import (
     ConflictingClose,
     CopyDiffers,
+    PeriodBeforeTenant,
     PeriodNotOver,
     PeriodNotStarted,
     WrongManifest,
@@ -54,6 +55,29 @@ class Waits:
     """What is still to come before the next state, in words."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """A tenant as closes see it: the billing zone that cuts its periods, and the first instant we know of it."""
+
+    tenant_id: TenantId
+    zone: str
+    since: datetime
+
+    def existed_in(self, name: str) -> bool:
+        """Tell whether there was the tenant before the month `name` ended."""
+        return self.since < Period.month(name, self.zone).ends_at
+
+    def period(self, name: str) -> Period:
+        """Return the tenant's month `name`; raise PeriodBeforeTenant where there was no tenant yet."""
+        if not self.existed_in(name):
+            raise PeriodBeforeTenant(
+                f"{name} is over for {self.tenant_id} before it existed: since {rfc3339(self.since)}",
+                tenant=self.tenant_id,
+                since=rfc3339(self.since),
+            )
+        return Period.month(name, self.zone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ import asyncpg
 from libs.schemas.events import PlanAssignment, PriceMap, TenantChanged, TenantPlanChanged
 from libs.schemas.values import TenantId
 from libs.store.pool import Tx
+from services.invoicing.domain.closing import Payer
 from services.invoicing.domain.pricing import PlanHistory, PlanVersion
+from services.invoicing.domain.windows import UNIT_OF
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,14 @@ async def put_tenant(tx: Tx, tenant: TenantChanged) -> None:
     await tx.execute(_PUT_TENANT, tenant.tenant_id, tenant.billing_zone, tenant.changed_at)
 
 
-async def zones_of(tx: Tx, tenant_ids: Collection[str] | None) -> dict[TenantId, str]:
-    """Return the billing zone of each of `tenant_ids` (None: of all) that is known, in order of the id."""
-    rows = await tx.fetch(_ZONES, None if tenant_ids is None else list(tenant_ids))
-    return {TenantId(row["tenant_id"]): row["billing_zone"] for row in rows}
+async def payers_of(tx: Tx, tenant_ids: Collection[str] | None) -> dict[TenantId, Payer]:
+    """Return each of `tenant_ids` (None: all) that is known, in order of the id.
+
+    A tenant is known since its first plan or its first usage, whichever is earlier. Our copy's own `changed_at` moves
+    with every change, so it only counts where it is the earliest: while neither of the two has come.
+    """
+    rows = await tx.fetch(_PAYERS, None if tenant_ids is None else list(tenant_ids), list(UNIT_OF))
+    return {one.tenant_id: one for one in (Payer(**dict(row)) for row in rows)}
 
 
 async def add_version(tx: Tx, plan: PlanVersion) -> PlanVersion:
@@ -84,8 +90,14 @@ INSERT INTO tenant AS kept (tenant_id, billing_zone, changed_at) VALUES ($1, $2,
 ON CONFLICT (tenant_id) DO UPDATE SET billing_zone = excluded.billing_zone, changed_at = excluded.changed_at
 WHERE kept.changed_at <= excluded.changed_at
 """
-_ZONES: Final = """
-SELECT tenant_id, billing_zone FROM tenant WHERE $1::text[] IS NULL OR tenant_id = ANY($1) ORDER BY tenant_id
+_PAYERS: Final = """
+SELECT t.tenant_id, t.billing_zone AS zone, least(
+  t.changed_at,
+  (SELECT min(effective_at) FROM tenant_plan_assignment AS a WHERE a.tenant_id = t.tenant_id),
+  (SELECT min((SELECT min(window_start) FROM usage_window_copy AS w WHERE w.tenant_id = t.tenant_id AND w.metric = m))
+   FROM unnest($2::text[]) AS m)
+) AS since
+FROM tenant AS t WHERE $1::text[] IS NULL OR t.tenant_id = ANY($1) ORDER BY t.tenant_id
 """
 _ADD_VERSION: Final = """
 INSERT INTO plan_version (plan_id, version, currency, prices) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING

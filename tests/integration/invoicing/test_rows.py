@@ -16,6 +16,7 @@ from libs.store.pool import Pool, Tx, transaction
 from services.invoicing.domain.closing import IssuedInvoice
 from services.invoicing.errors import (
     ConflictingClose,
+    PeriodBeforeTenant,
     PeriodNotOver,
     PlanVersionChanged,
     UnknownClose,
@@ -26,6 +27,7 @@ from services.invoicing.store import closes, invoices, windows
 from tests.support.access import tenant_id
 from tests.support.conditions import eventually
 from tests.support.invoicing import (
+    AFTER,
     OCTOBER,
     TENANT,
     at,
@@ -194,6 +196,27 @@ async def test_a_close_of_all_is_of_every_tenant_in_its_own_zone(pool: Pool, des
         "2026-09-30T18:30:00+00:00",
         "2026-10-01T00:00:00+00:00",
     ]
+
+
+async def test_a_period_before_the_tenant_is_refused_by_name_and_left_out_of_a_close_of_all(
+    pool: Pool, desk: Desk
+) -> None:
+    older, newer = tenant_id(1), tenant_id(2)
+    async with transaction(pool) as tx:
+        await desk.know(tx, older)
+        await desk.know(tx, newer, changed_at=OCTOBER.ends_at)
+        with pytest.raises(PeriodBeforeTenant, match="since 2026-11-01T00:00:00"):
+            await desk.closing.request(tx, "2026-10", [older, newer], early=False)
+        standing = await desk.closing.request(tx, "2026-10", None, early=False)
+    assert [one.request.tenant_id for one in standing] == [older]
+
+
+async def test_a_tenant_that_changes_is_no_younger_for_it(pool: Pool, desk: Desk) -> None:
+    async with transaction(pool) as tx:
+        await desk.know(tx)
+        await desk.copying.on_tenant_plan_changed(tx, received(tenant_plan_changed(("starter", 1, at(0)))))
+        await desk.know(tx, changed_at=AFTER)
+        assert await desk.request(tx)
 
 
 async def test_one_tenant_that_is_unknown_refuses_the_whole_request(pool: Pool, desk: Desk) -> None:
