@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -30,8 +31,8 @@ from services.metering.domain.intake import Intake, Taken, Verdict
 from services.metering.domain.meters import Meters
 from services.metering.domain.spans import from_protobuf
 from services.metering.domain.spans_json import from_json
-from services.metering.errors import BadBody, BodyTooLarge, UnsupportedMedia
-from services.metering.handlers.edge import Gate, UsageEdge
+from services.metering.errors import BadBody, BodyTooLarge, BodyTooSlow, UnsupportedMedia
+from services.metering.handlers.edge import Gate, Load, UsageEdge
 from services.metering.handlers.queries import Queries, Question, Total
 from services.metering.store.ids import History
 
@@ -157,7 +158,7 @@ async def export_traces(request: Request, caller: Caller, edge: Edge, gate: Boun
     if media not in {JSON, PROTOBUF}:
         raise UnsupportedMedia(f"content-type {media[:64]!r}: send {PROTOBUF} or {JSON}")
     decode = from_json if media == JSON else from_protobuf
-    async with _body_of(request, gate) as body:
+    async with _body_of(request, gate, _sender(caller)) as body:
         taken = edge.intake(caller.tenant).spans(decode(body))
         await edge.keep(taken)
     return Response(export_answer(taken, as_json=media == JSON), media_type=media)
@@ -168,7 +169,7 @@ async def ingest_events(request: Request, caller: Caller, edge: Edge, gate: Boun
     """Take CloudEvents (structured, batch or binary): 204 where all are taken, else 207 with a verdict for each."""
     caller.require("usage:write")
     read = _reader_of(request)
-    async with _body_of(request, gate) as body:
+    async with _body_of(request, gate, _sender(caller)) as body:
         taken = read(edge.intake(caller.tenant), body)
         await edge.keep(taken)
     if not taken.rejected:
@@ -245,39 +246,44 @@ def _media_of(request: Request) -> str:
 
 
 @asynccontextmanager
-async def _body_of(request: Request, gate: Gate) -> AsyncIterator[bytes]:
+async def _body_of(request: Request, gate: Gate, sender: str) -> AsyncIterator[bytes]:
     """Hold the inflated body within all bounds while the block runs."""
-    expected = _declared_bytes(request)
+    _refuse_declared(request)
     encoding = request.headers.get("content-encoding", "").strip().lower()
-    with gate.enter(), gate.carry(expected):
-        received = await _receive(request)
+    with gate.enter(sender) as load:
+        received = await _receive(request, load, gate.receive_s)
         if not encoding:
             yield received
             return
         plain = inflate(received, encoding)
-        with gate.carry(len(plain)):
-            yield plain
+        load.grow(len(plain))
+        yield plain
 
 
-def _declared_bytes(request: Request) -> int:
-    """Return how large the body is by its header, the bound where it does not say; refuse one that is over it."""
+def _sender(caller: Principal) -> str:
+    return caller.tenant_id or caller.key_id  # one tenant's keys are one sender; an edge is one by itself
+
+
+def _refuse_declared(request: Request) -> None:
+    """Refuse a body that is over the bound by its own header, before any of it is read."""
     declared = request.headers.get("content-length", "")
-    if not (declared.isascii() and declared.isdecimal() and len(declared) <= _LENGTH_DIGITS):
-        return MAX_BODY_BYTES
-    if int(declared) > MAX_BODY_BYTES:
+    readable = declared.isascii() and declared.isdecimal() and len(declared) <= _LENGTH_DIGITS
+    if readable and int(declared) > MAX_BODY_BYTES:
         raise _over_bound()
-    return int(declared)
 
 
-async def _receive(request: Request) -> bytes:
+async def _receive(request: Request, load: Load, within_s: float) -> bytes:
+    """Return the body; room is taken for what has come, not for what is announced: who sends little holds little."""
     chunks: list[bytes] = []
-    size = 0
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise _over_bound()
-            chunks.append(chunk)
+        async with asyncio.timeout(within_s):
+            async for chunk in request.stream():
+                if load.size_bytes + len(chunk) > MAX_BODY_BYTES:
+                    raise _over_bound()
+                load.grow(len(chunk))
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise BodyTooSlow(f"a body comes within {within_s:g} seconds; send smaller ones") from error
     except ClientDisconnect as error:
         raise BadBody("the sender left before the end of the body") from error
     return b"".join(chunks)

@@ -19,6 +19,14 @@ class BodyTooLarge(TooLarge):
     code = "body_too_large"
 
 
+class BodyTooSlow(Rejected):
+    """The body did not come within the time that one may take."""
+
+    code = "body_too_slow"
+    status = 408
+    title = "The body came too slowly"
+
+
 class BadBody(Rejected):
     """The body cannot be decoded at all."""
 

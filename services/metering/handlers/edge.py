@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,39 +24,65 @@ from services.metering.handlers.reading import SHARDS_TOPIC
 
 MAX_REQUESTS: Final = 128  # under way at once: each waits for one round trip to Kafka
 MAX_BYTES: Final = 64 * 1024 * 1024  # of bodies under way at once: what an edge may take of memory, about
+MAX_RECEIVE_S: Final = 10.0  # for a whole body to come: the largest at 7 Mbit/s; a slower sender sends smaller ones
+REQUEST_SHARE: Final = 4  # one sender holds at most this part of the requests under way, so that others find a place
+BYTE_SHARE: Final = 2  # and this part of the bytes: four full bodies
+
+
+class Load:
+    """What one request holds of a gate: its place, and room for the bytes that have come so far."""
+
+    def __init__(self, gate: Gate, sender: str) -> None:
+        """Start without bytes."""
+        self._gate = gate
+        self._sender = sender
+        self.size_bytes = 0
+
+    def grow(self, size: int) -> None:
+        """Hold room for `size` more bytes; raise IntakeFull where there is none. A lone request always finds room."""
+        self._gate.make_room(self._sender, self.size_bytes, size)
+        self.size_bytes += size
 
 
 class Gate:
-    """Bounds what is under way; who comes when it is full is told to come back."""
+    """Bounds what is under way, in all and of one sender; who comes when it is full is told to come back."""
 
-    def __init__(self, *, max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES) -> None:
-        """Start empty."""
+    def __init__(
+        self, *, max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES, receive_s: float = MAX_RECEIVE_S
+    ) -> None:
+        """Start empty. `receive_s` is how long a body may take to come."""
+        self.receive_s = receive_s
         self._max_requests = max_requests
         self._max_bytes = max_bytes
-        self._requests = 0
-        self._bytes = 0
+        self._requests: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
 
     @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Hold a place for one request; raise IntakeFull where none is free."""
-        if self._requests >= self._max_requests:
+    def enter(self, sender: str) -> Iterator[Load]:
+        """Hold a place for one request of `sender`; raise IntakeFull where none is free."""
+        if self._requests.total() >= self._max_requests:
             raise IntakeFull(f"{self._max_requests} requests are under way", retry_after_s=1)
-        self._requests += 1
+        share = max(1, self._max_requests // REQUEST_SHARE)
+        if self._requests[sender] >= share:
+            raise IntakeFull(f"{share} requests of the sender are under way", retry_after_s=1)
+        load = Load(self, sender)
+        self._requests[sender] += 1
         try:
-            yield
+            yield load
         finally:
-            self._requests -= 1
+            # Subtracting drops a sender who holds nothing: only those under way are remembered.
+            self._requests -= Counter({sender: 1})
+            self._bytes -= Counter({sender: load.size_bytes})
 
-    @contextmanager
-    def carry(self, size: int) -> Iterator[None]:
-        """Hold room for `size` bytes; raise IntakeFull where there is none. A lone request always finds room."""
-        if self._bytes and self._bytes + size > self._max_bytes:
+    def make_room(self, sender: str, held: int, more: int) -> None:
+        """Count `more` bytes for a request that holds `held`; raise IntakeFull where others leave too little room."""
+        in_all, of_sender = self._bytes.total(), self._bytes[sender]
+        share = self._max_bytes // BYTE_SHARE
+        if in_all > held and in_all + more > self._max_bytes:
             raise IntakeFull(f"{self._max_bytes} bytes are under way", retry_after_s=1)
-        self._bytes += size
-        try:
-            yield
-        finally:
-            self._bytes -= size
+        if of_sender > held and of_sender + more > share:
+            raise IntakeFull(f"{share} bytes of the sender are under way", retry_after_s=1)
+        self._bytes[sender] += more
 
 
 @dataclass(frozen=True, slots=True)

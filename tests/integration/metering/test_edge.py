@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -156,6 +158,19 @@ async def test_a_full_edge_tells_senders_to_come_back(world: World) -> None:
     world.app.state.gate = Gate(max_requests=0)
     answer = await world.send(tenant, world.event(tenant, "1"))
     assert (answer.status_code, problem(answer)) == (503, "intake_full")
+
+
+async def test_a_body_that_does_not_come_gives_its_place_back(world: World) -> None:
+    tenant = await world.new_tenant()
+    world.app.state.gate = Gate(max_requests=1, receive_s=0.05)
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"["
+        await asyncio.Event().wait()
+
+    answer = await world.post(EVENTS, world.keys[tenant], content=endless(), headers=BATCH)
+    assert (answer.status_code, problem(answer)) == (408, "body_too_slow")
+    assert (await world.send(tenant, world.event(tenant, "1"))).status_code == 204
 
 
 async def test_another_tenants_usage_is_not_found(world: World) -> None:
