@@ -106,12 +106,18 @@ async def _put(tx: Tx, metric: str, found: Sequence[Integral | FrozenIntegral]) 
 def _windows(
     tenant_id: str, within: Span, values: Mapping[int, int], level: int, closed: Sequence[ClosedPeriod]
 ) -> Iterator[Integral | FrozenIntegral]:
-    """Yield what each window of `within` is now; the newest also tells the level as last seen."""
+    """Yield what each window of `within` is now; the newest also tells the level as last seen.
+
+    Where the newest is frozen (its period was closed early) the first window after that period tells the level, with
+    nothing in it yet: limits go by what is stored now, whatever was invoiced already.
+    """
     newest_us = window_of_us(within.end_us)
     for window_us in range(within.start_us, within.end_us + 1, GRAIN_US):
         value = values.get(window_us, 0)
         period = closed_at({tenant_id: closed}, tenant_id, window_us)
         if period is None:
             yield Integral(tenant_id, window_us, value, level if window_us == newest_us else None)
-        else:
-            yield FrozenIntegral(period, window_us, value)
+            continue
+        yield FrozenIntegral(period, window_us, value)
+        if window_us == newest_us and closed_at({tenant_id: closed}, tenant_id, period.ends_us) is None:
+            yield Integral(tenant_id, period.ends_us, 0, level)

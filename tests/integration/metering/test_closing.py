@@ -137,6 +137,28 @@ async def test_a_level_after_an_early_close_becomes_adjustments(world: World, cl
     assert await world.total(tenant, "storage_gb") == closed.totals["storage_gb"]
 
 
+async def test_a_new_level_after_an_early_close_is_told_for_the_quota_with_an_empty_later_window(
+    world: World, clock: ManualClock
+) -> None:
+    tenant = await world.new_tenant()
+    await world.send(tenant, world.level(tenant, "1", 1000))
+    clock.advance(timedelta(hours=1))
+    await world.ask_close(world.close_of(tenant))
+    [closed] = await world.until_closed(tenant)
+    clock.advance(timedelta(minutes=5))
+    await world.send(tenant, world.level(tenant, "2", 7000))
+    clock.advance(timedelta(seconds=10))
+
+    async def told() -> bool:
+        found: list[WindowTotalled] = await world.windows_told(tenant)
+        return any(
+            (one.window_start, one.value, one.last_gauge) == (closed.ends_at, Decimal(0), Decimal(7000))
+            for one in found
+        )
+
+    await eventually(told, "the first window after the period tells the new level", every_s=0.2)
+
+
 async def test_a_late_sample_adjusts_a_closed_period_and_corrects_the_open_one(
     world: World, clock: ManualClock
 ) -> None:
