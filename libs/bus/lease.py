@@ -10,6 +10,8 @@ from libs.store.pool import Tx
 # Longer than a publish can take with all its retries (libs.bus.kafka.publisher: 10 s to be taken, 8 s to be delivered),
 # so that a relay never publishes outside its lease. One that is killed and comes back under its name does not wait.
 LEASE_S: Final = 20.0
+# What is given to the broker by then is written or given up while the lease lasts: 8 s to be delivered, and 2 to spare.
+SPEAK_S: Final = LEASE_S - 10.0
 
 
 async def seize(tx: Tx, *, token: UUID, holder: str) -> bool:

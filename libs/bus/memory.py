@@ -228,9 +228,12 @@ class MemoryPublisher:
         """Publish to `bus`."""
         self._bus = bus
 
-    async def publish(self, messages: Sequence[Message]) -> None:
-        """Append all in order."""
+    async def publish(self, messages: Sequence[Message], *, until_s: float | None = None) -> None:
+        """Append all in order, none past `until_s`."""
+        loop = asyncio.get_running_loop()
         for message in messages:
+            if until_s is not None and loop.time() > until_s:
+                raise Unavailable("what was to be published came too late")
             self._bus.append(message)
 
 

@@ -52,11 +52,13 @@ class Seen:
 class Publisher(Protocol):
     """Writes messages durably."""
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[Message], *, until_s: float | None = None) -> None:
         """Return when all are durable on all in-sync replicas; raise Unavailable otherwise (some may be durable).
 
         Within a partition messages are appended in the order given, over all calls, and after one that failed nothing
-        of the same call is appended. Raises TooLarge for a message over the broker's bound.
+        of the same call is appended. Past `until_s`, by the running loop's time, nothing is handed to the broker any
+        more: whoever speaks under a lease may have a successor by then. Raises TooLarge for a message over the broker's
+        bound.
         """
         ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from random import Random, SystemRandom
 from typing import Final
@@ -33,13 +33,26 @@ _log = logging.getLogger(__name__)
 class Relay:
     """One per process; of all processes on one database the leased one works, the others stand by."""
 
-    def __init__(self, pool: Pool, bus: Bus, *, service: str, instance: str, random: Random | None = None) -> None:
-        """Relay what `service` says in the database of `pool`. `instance` names the process, stable over restarts."""
+    def __init__(
+        self,
+        pool: Pool,
+        bus: Bus,
+        *,
+        service: str,
+        instance: str,
+        random: Random | None = None,
+        loop_time_s: Callable[[], float] | None = None,
+    ) -> None:
+        """Relay what `service` says in the database of `pool`. `instance` names the process, stable over restarts.
+
+        `loop_time_s` is the running loop's time, unless a test says otherwise.
+        """
         self._pool = pool
         self._bus = bus
         self._holder = f"{service}.{instance}"
         self._token = uuid.uuid4()
         self._backoff = Backoff(random or SystemRandom())
+        self._loop_time_s = loop_time_s or (lambda: asyncio.get_running_loop().time())
         self._wake = asyncio.Event()
         self._is_deaf = False
 
@@ -80,7 +93,12 @@ class Relay:
         raise Unavailable("the connection that listens was lost")
 
     async def _turn(self) -> int | None:
-        """Publish one batch. Returns its size, 0 where nothing was said, None where another relay has the lease."""
+        """Publish one batch. Returns its size, 0 where nothing was said, None where another relay has the lease.
+
+        Raises Unavailable where the process stood still for so long that the lease may be another's by now: on a
+        compacted topic what it says then could lie last. The next turn asks for the lease again.
+        """
+        until_s = self._loop_time_s() + lease.SPEAK_S  # taken first: the lease starts later, and so ends later
         async with transaction(self._pool) as tx:
             if not await sequencing.anything_said(tx):
                 return 0
@@ -93,7 +111,7 @@ class Relay:
                 await sequencing.give_out(tx, self._bus.partitions)
                 rows = await sequencing.unpublished(tx)
         crash_point("relay.sequenced")
-        await self._bus.publisher.publish([row.message() for row in rows])
+        await self._bus.publisher.publish([row.message() for row in rows], until_s=until_s)
         crash_point("relay.published")
         async with transaction(self._pool) as tx:
             await sequencing.forget(tx, [row.id for row in rows])

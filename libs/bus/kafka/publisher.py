@@ -69,7 +69,7 @@ class KafkaPublisher:
         self._waiting_bytes = 0
         self._leaving: set[asyncio.Task[None]] = set()
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[Message], *, until_s: float | None = None) -> None:
         """Return when all are durable; raise Unavailable otherwise. See `libs.bus.ports.Publisher`."""
         size = sum(map(_size, messages))
         if self._waiting_bytes and self._waiting_bytes + size > BUFFER_BYTES:
@@ -77,7 +77,7 @@ class KafkaPublisher:
         self._waiting_bytes += size
         jobs: list[_Job] = []
         try:
-            jobs = self._enqueue(await self._by_partition(messages))
+            jobs = self._enqueue(await self._by_partition(messages), until_s)
             await self._wait_for(jobs)
         finally:
             self._waiting_bytes -= size
@@ -102,12 +102,17 @@ class KafkaPublisher:
             grouped.setdefault(TopicPartition(one.topic, number), []).append(one)
         return grouped
 
-    def _enqueue(self, grouped: dict[TopicPartition, list[Message]]) -> list[_Job]:
+    def _enqueue(self, grouped: dict[TopicPartition, list[Message]], until_s: float | None) -> list[_Job]:
         loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + PUBLISH_TIMEOUT_S
+        if until_s is not None:
+            if loop.time() > until_s:
+                raise Unavailable("what was to be published came too late")
+            deadline_s = min(deadline_s, until_s)
         jobs: list[_Job] = []
         for target, messages in grouped.items():
             lane = self._lanes.setdefault(target, _Lane())
-            jobs.append(_Job(messages, loop.create_future(), loop.time() + PUBLISH_TIMEOUT_S))
+            jobs.append(_Job(messages, loop.create_future(), deadline_s))
             lane.jobs.append(jobs[-1])
             if lane.worker is None:
                 lane.worker = asyncio.create_task(self._drain(target, lane), name=f"publish {target}")

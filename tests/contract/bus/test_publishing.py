@@ -98,6 +98,23 @@ async def test_publishing_to_a_missing_topic_is_unavailable(bus: Bus) -> None:
         await bus.publisher.publish([Message("no-such-topic", b"k", b"v")])
 
 
+async def test_past_the_deadline_nothing_is_sent(bus: Bus, topic: TopicSpec) -> None:
+    late_s = asyncio.get_running_loop().time() - 0.001
+
+    with pytest.raises(Unavailable, match="too late"):
+        await bus.publisher.publish([Message(topic.name, b"k", b"late")], until_s=late_s)
+
+    assert sum((await bus.end_offsets(topic.name)).values()) == 0
+
+
+async def test_before_the_deadline_all_is_sent(bus: Bus, topic: TopicSpec) -> None:
+    until_s = asyncio.get_running_loop().time() + 30
+
+    await bus.publisher.publish([Message(topic.name, b"k", b"in time")], until_s=until_s)
+
+    assert sum((await bus.end_offsets(topic.name)).values()) == 1
+
+
 async def test_publishing_nothing_is_done_at_once(bus: Bus) -> None:
     await bus.publisher.publish([])
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 import pytest
 
+from libs.bus.lease import LEASE_S
 from libs.bus.memory import MemoryBus
 from libs.bus.outbox import say
 from libs.bus.records import Record
+from libs.bus.relay import Relay
 from libs.bus.sequencing import give_out
+from libs.runtime.errors import Unavailable
 from libs.schemas.events import TenantChanged
 from libs.store.epoch import raise_store_epoch
 from libs.store.pool import Pool, transaction
@@ -81,6 +85,18 @@ async def test_a_relay_whose_lease_ran_out_is_followed_by_another(memory: Memory
     assert await relay_of(pool, memory, "1").drain() == 1
     await say_names(pool, "three", key="k")
     assert await first.drain() == 0
+
+
+async def test_a_relay_that_stood_still_for_its_lease_publishes_nothing(memory: MemoryBus, pool: Pool) -> None:
+    loop = asyncio.get_running_loop()
+    thawed = Relay(pool, memory, service="identity", instance="0", loop_time_s=lambda: loop.time() - LEASE_S)
+    await say_names(pool, "one", key="k")
+
+    with pytest.raises(Unavailable):
+        await thawed.drain()
+
+    assert memory.records(TENANTS) == []
+    assert await relay_of(pool, memory, "0").drain() == 1
 
 
 async def test_a_relay_that_comes_back_under_its_name_need_not_wait(memory: MemoryBus, pool: Pool) -> None:
