@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from libs.bus.consumer import BatchConsumer, EventConsumer
@@ -124,7 +126,19 @@ async def effects_are(pool: Pool, *expected: str) -> None:
         return len(await effects(pool)) >= len(expected)
 
     await eventually(reached, f"{len(expected)} effects", within_s=40)
-    assert await effects(pool) == list(expected)
+    found = await effects(pool)
+    assert found == list(expected), difference(found, expected)
+
+
+def difference(found: Sequence[str], expected: Sequence[str]) -> str:
+    """Say how effects differ: what is missing, what was made too often, and the first that is out of its place."""
+    missing, extra = Counter(expected) - Counter(found), Counter(found) - Counter(expected)
+    pairs = zip_longest(found, expected)
+    at, (there, due) = next((at, pair) for at, pair in enumerate(pairs) if pair[0] != pair[1])
+    return (
+        f"{len(found)} effects for {len(expected)}; missing {sorted(missing.elements())}; "
+        f"too many {sorted(extra.elements())}; at {at} is {there}, not {due}: {list(found[max(0, at - 3) : at + 12])}"
+    )
 
 
 async def outbox_is_empty(pool: Pool) -> None:
