@@ -1,3 +1,14 @@
-"""What every test may ask for."""
+"""What every test may ask for, and how many examples a property is tried with."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
 
 pytest_plugins = ["tests.support.real_parts", "tests.support.stack", "tests.support.whole_stack"]
+
+# No deadline: on a shared machine a slow example says nothing. A failing example prints how to repeat it.
+settings.register_profile("local", max_examples=25, deadline=None, print_blob=True)
+settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")

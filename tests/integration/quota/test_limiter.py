@@ -119,13 +119,13 @@ async def test_a_cancelled_check_leaves_no_answer_for_the_next_one(
 async def test_a_pause_of_this_process_is_not_taken_for_a_silent_store(
     valkey_url: str, valkey_password: str, tenant_id: TenantId
 ) -> None:
-    limiter = connect_limiter(valkey_url, valkey_password, CLOCK, patience_s=0.05)
+    limiter = connect_limiter(valkey_url, valkey_password, CLOCK, patience_s=0.5)
     await until(limiter, tenant_id, "allowed")
     asking = [asyncio.create_task(outcome(limiter, tenant_id)) for _ in range(5)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
-    time.sleep(0.3)  # noqa: ASYNC251 - the pause itself: nothing of this process runs, the store does
+    time.sleep(1.0)  # noqa: ASYNC251 - the pause itself: nothing of this process runs, the store does
 
     assert set(await asyncio.gather(*asking)) == {"allowed"}
     await limiter.close()
@@ -135,7 +135,7 @@ async def test_a_pause_of_this_process_is_not_taken_for_a_silent_store(
 async def test_a_store_that_is_gone_or_frozen_is_unavailable_within_the_patience(
     own_valkey: OwnValkey, tenant_id: TenantId, how: signal.Signals
 ) -> None:
-    limiter = connect_limiter(own_valkey.url, own_valkey.PASSWORD, CLOCK, patience_s=0.05)
+    limiter = connect_limiter(own_valkey.url, own_valkey.PASSWORD, CLOCK, patience_s=0.5)
     await until(limiter, tenant_id, "allowed")
 
     own_valkey.signal(how)
@@ -144,7 +144,7 @@ async def test_a_store_that_is_gone_or_frozen_is_unavailable_within_the_patience
     took_s = time.monotonic() - begun_s
 
     assert set(answers[1:]) == {"unavailable"}
-    assert took_s < 1.0  # a few waits of 50 ms, then the breaker answers by itself
+    assert took_s < 25  # a few waits of half a second, then the breaker answers by itself; without it they were fifty
     await limiter.close()
 
 

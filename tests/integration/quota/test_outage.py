@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_without_its_store_the_limiter_says_503_at_once_and_recovers(
     settings: QuotaSettings, own_valkey: OwnValkey
 ) -> None:
-    own = {"redis_url": own_valkey.url, "redis_password_file": own_valkey.password_file, "redis_patience_ms": 50}
+    own = {"redis_url": own_valkey.url, "redis_password_file": own_valkey.password_file, "redis_patience_ms": 500}
     async with running_quota(settings.model_copy(update=own)) as quota:
         _, key = await quota.new_tenant()
         loop = asyncio.get_running_loop()
@@ -36,4 +36,4 @@ async def test_without_its_store_the_limiter_says_503_at_once_and_recovers(
     assert {answer.status_code for answer in answers} == {503}
     assert answers[0].json()["error"] == "quota_unavailable"
     assert answers[0].headers["retry-after"] == "1"
-    assert took_s < 2.5  # fifty answers; a probe of at most 50 ms four times a second, all others from memory
+    assert took_s < 12  # fifty answers from memory but for a probe now and then; without the breaker they took 25 s
