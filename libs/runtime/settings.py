@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from libs.runtime.errors import Broken
+
+
+def _listed(given: object) -> object:
+    return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)]
+"""Networks by comma: `10.20.0.0/16, fd00:20::/32`."""
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+"""Words by comma."""
 
 
 class ServiceSettings(BaseSettings):
@@ -25,6 +37,11 @@ class ServiceSettings(BaseSettings):
     postgres_password_file: Path | None = None
     kafka_bootstrap: str = "127.0.0.1:9092"
     log_level: str = "info"
+    outbound_allowed: Networks = Field(
+        (), description="networks that HTTP requests of ours may reach beyond public ones"
+    )
+    outbound_plain_hosts: Names = Field((), description="hosts that may be asked by http, without TLS")
+    outbound_ca_file: Path | None = Field(None, description="PEM of the authorities to trust in place of the machine's")
 
 
 def secret_from(path: Path | None) -> str | None:

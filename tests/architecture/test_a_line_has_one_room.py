@@ -75,3 +75,11 @@ def test_postgres_drivers_stand_in_stores(path: Path) -> None:
 @EVERY_MODULE
 def test_valkey_clients_stand_in_stores(path: Path) -> None:
     assert not {"redis", "valkey"} & tops(path) or in_room(path, r"/store(\.py|/)")
+
+
+@EVERY_MODULE
+def test_one_client_goes_out_by_http(path: Path) -> None:
+    clients = {"httpx", "httpcore", "requests", "aiohttp", "urllib3", "urllib.request", "http.client"}
+    assert not clients & (tops(path) | imported(path)) or in_room(
+        path, r"^libs/runtime/outbound\.py$", r"^libs/sdk_python/"
+    )
