@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from libs.runtime.errors import Broken
+
+Profile: TypeAlias = Literal["embedded", "clustered"]
 
 
 def _listed(given: object) -> object:
@@ -28,6 +30,7 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MAESTRO_", frozen=True, extra="ignore")
 
     env: str = Field("local", pattern=r"^[a-z0-9]{1,16}$", description="the <env> of API keys: local, test, live")
+    profile: Profile = Field("embedded", description="clustered: servers over a network, TLS to all three")
     region: str = Field("local-1", description="stamped on everything that is handled here")
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65535)
