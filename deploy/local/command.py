@@ -28,6 +28,8 @@ maestro logs metering --follow   watch one service
 
 maestro verify FOLDER            check an invoice's files, offline
 
+maestro restart metering         drain one service and start it again
+
 maestro down                     stop all
 """
 
@@ -63,6 +65,17 @@ def down() -> None:
     Parts stop in reverse order. The state stays. Safe to repeat.
     """
     raise typer.Exit(import_module("deploy.local.verbs").down())
+
+
+@app.command(epilog="Examples: maestro restart    maestro restart metering quota")
+def restart(
+    parts: Annotated[list[str] | None, typer.Argument(help="Parts; every service without one.")] = None,
+) -> None:
+    """Restart parts one after the other.
+
+    Each drains its requests first, and the next begins when it answers again. One that fails ends it.
+    """
+    raise typer.Exit(import_module("deploy.local.verbs").restart(parts or []))
 
 
 @app.command(epilog="Example: maestro status --json | python -m json.tool")

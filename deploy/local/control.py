@@ -1,19 +1,21 @@
-"""Bring the stack up, take it down: what `maestro up` and `maestro down` do, without a word on the screen."""
+"""Bring the stack up, take it down, restart parts of it: what the verbs do, without a word on the screen."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from deploy.local import processes
-from deploy.local.errors import PartFailed
+from deploy.local.credentials import write_private
+from deploy.local.errors import NotOurs, PartFailed
 from deploy.local.logs import short_tail
 from deploy.local.places import CHECKOUT, Places
-from deploy.local.status import PartStatus, StackStatus, live_status, read_status
-from deploy.local.supervisor import end_orphans, only_one
+from deploy.local.status import PartStatus, Phase, StackStatus, live_status, read_status
+from deploy.local.supervisor import end_orphans, only_one, restart_file
 
 Watch = Callable[[StackStatus], None]
 
@@ -105,6 +107,50 @@ def _follow(
         if until(status) or time.monotonic() > deadline:
             return status
         time.sleep(LOOK_S)
+
+
+def restart(places: Places, names: Sequence[str], watch: Watch) -> StackStatus:
+    """Restart running parts one after the other, each once the one before answers.
+
+    Args:
+        places: folders of the stack.
+        names: parts of it; the supervisor's order counts, not theirs.
+        watch: called with every new record meanwhile.
+
+    Returns:
+        The last record: each of them is ready, or one failed and those after it were left alone.
+
+    Raises:
+        NotOurs: nothing runs here, or a name is no part with a process of its own.
+        PartFailed: it was not decided in time.
+    """
+    before = live_status(places)
+    if before is None:
+        raise NotOurs(f"nothing is running in {places.home}", fix="maestro up")
+    old = {name: _own_process(before, name) for name in names}
+    write_private(restart_file(places), json.dumps(list(names)))
+    before.supervisor.send(signal.SIGUSR1)
+
+    def settled(status: StackStatus | None) -> bool:
+        if status is None or status.failed():
+            return True
+        now = {part.name: part for part in status.parts}
+        return all(now[name].phase is Phase.READY and now[name].process != old[name] for name in names)
+
+    status = _follow(places, watch, settled, UP_WITHIN_S)
+    if status is None:
+        raise PartFailed("the supervisor ended", fix="maestro up")
+    if not settled(status):
+        raise PartFailed(f"the restart was not done after {UP_WITHIN_S:.0f} s", fix="maestro status")
+    return status
+
+
+def _own_process(status: StackStatus, name: str) -> processes.Identity | None:
+    part = status.part(name)
+    if part is None or (part.process is None and part.phase is Phase.READY):
+        ours = ", ".join(one.name for one in status.parts if one.process)
+        raise NotOurs(f"{name} is no part that runs here", fix=f"one of: {ours}")
+    return part.process
 
 
 def take_down(places: Places | None, watch: Watch) -> bool:

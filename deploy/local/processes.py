@@ -132,12 +132,18 @@ def _tie_to_parent(ending: signal.Signals) -> Callable[[], None]:
     return tie
 
 
-def stop(identity: Identity, stop_signal: signal.Signals, grace_s: float) -> None:
-    """Ask the process to end, wait `grace_s` seconds, then kill it; returns when it is gone (blocking)."""
+def stop(identity: Identity, stop_signal: signal.Signals, grace_s: float) -> bool:
+    """Ask the process to end, wait `grace_s` seconds, then kill it; returns when it is gone (blocking).
+
+    Returns:
+        Whether it went without being killed.
+    """
     identity.send(stop_signal)
-    if not wait_gone(identity, grace_s):
-        identity.send(signal.SIGKILL)
-        wait_gone(identity, KILL_WAIT_S)
+    if wait_gone(identity, grace_s):
+        return True
+    identity.send(signal.SIGKILL)
+    wait_gone(identity, KILL_WAIT_S)
+    return False
 
 
 def wait_gone(identity: Identity, within_s: float) -> bool:

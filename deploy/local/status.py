@@ -32,7 +32,8 @@ class Phase(StrEnum):
 class PartStatus:
     """One part: its phase, what it waits for or why it failed, its process, and where people find it.
 
-    `answer` is what its probe got last, `fix` the command to try when it failed. `process` is None where the part is a
+    `answer` is what its probe got last, `fix` the command to try when it failed, `last_end` how long its last process
+    took to end, or that it had to be killed. `process` is None where the part is a
     system server of somebody else.
     """
 
@@ -45,6 +46,7 @@ class PartStatus:
     stop_signal: int = 15
     stop_grace_s: float = 10.0
     restarts: int = 0
+    last_end: str = ""
     address: str = ""
 
 
@@ -115,6 +117,7 @@ class Changes(TypedDict, total=False):
     stop_signal: int
     stop_grace_s: float
     restarts: int
+    last_end: str
     address: str
 
 

@@ -5,18 +5,21 @@ killed left running is found in its record by process id and start time, and end
 
 If the state folder is removed under it, nobody could find the processes any more: it ends them and itself.
 
-Signals: SIGTERM and SIGINT stop the stack; SIGHUP tries again what was given up.
+Signals: SIGTERM and SIGINT stop the stack; SIGHUP tries again what was given up; SIGUSR1 restarts, one after the other,
+the parts that `run/restart.json` names.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from deploy.local import processes
@@ -134,6 +137,12 @@ class Supervisor:
         for tender in self._tenders.values():
             tender.retry()
 
+    async def roll(self, names: Sequence[str]) -> None:
+        """Restart parts one after the other, in the order in which they start; the first that fails ends it."""
+        for tender in [one for name, one in self._tenders.items() if name in names]:
+            if not await tender.restart():
+                return
+
     async def _stop_all(self) -> None:
         """Stop every part after all that need it; those that do not need each other stop together."""
         left = list(self._tenders.values())
@@ -151,6 +160,16 @@ class Supervisor:
             await asyncio.sleep(self._check_every_s)
 
 
+def restart_file(places: Places) -> Path:
+    """Where the names of the parts lie that are to be restarted."""
+    return places.run / "restart.json"
+
+
+def named_for_restart(places: Places) -> list[str]:
+    """The parts that the last request for a restart names."""
+    return [str(name) for name in json.loads(restart_file(places).read_text())]
+
+
 async def supervise(parts: Sequence[Part], places: Places) -> None:
     """Run the parts until a signal asks for the end."""
     stop = asyncio.Event()
@@ -159,4 +178,12 @@ async def supervise(parts: Sequence[Part], places: Places) -> None:
     for ending in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ending, stop.set)
     loop.add_signal_handler(signal.SIGHUP, supervisor.retry_failed)
+    rolls: set[asyncio.Task[None]] = set()  # the loop itself keeps no task alive
+
+    def roll() -> None:
+        task = asyncio.create_task(supervisor.roll(named_for_restart(places)))
+        rolls.add(task)
+        task.add_done_callback(rolls.discard)
+
+    loop.add_signal_handler(signal.SIGUSR1, roll)
     await supervisor.run(stop)

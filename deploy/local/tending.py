@@ -48,6 +48,7 @@ class Tender:
         self._policy = policy
         self._deaths: list[float] = []
         self._retry = asyncio.Event()
+        self._asked_anew = asyncio.Event()
         self._child: Child | None = None
         self._preparing: asyncio.Future[None] | None = None
         self._stopping = False
@@ -65,6 +66,23 @@ class Tender:
                 await self._give_up(problem.message, problem.fix)
             except _Died as death:
                 await self._recover(str(death))
+            except _Asked:
+                await self._end_for_restart()
+
+    async def restart(self) -> bool:
+        """End the process as its stop signal does, start it again, and return whether it answers; no death is counted.
+
+        One that is starting comes first to its end or to readiness; one that was given up is tried again.
+        """
+        if self._board[self.part.name].phase is not Phase.FAILED:
+            self._asked_anew.set()
+        self._retry.set()
+        while self._asked_anew.is_set() or not self.ready.is_set():
+            if self._board[self.part.name].phase is Phase.FAILED and not self._retry.is_set():
+                self._asked_anew.clear()
+                return False
+            await asyncio.sleep(TICK_S)
+        return True
 
     def retry(self) -> None:
         """Try a part again that was given up."""
@@ -150,11 +168,13 @@ class Tender:
             raise _Died(ending)
 
     async def _wait_for_end(self) -> None:
-        """Return never: raise when the process ends, and meanwhile keep asking whether it answers."""
+        """Return never: raise when the process ends or is to be restarted; meanwhile keep asking whether it answers."""
         asking = asyncio.create_task(self._keep_asking())
         try:
             while True:
                 self._check_alive()
+                if self._asked_anew.is_set():
+                    raise _Asked
                 await asyncio.sleep(TICK_S)
         finally:
             asking.cancel()
@@ -181,6 +201,12 @@ class Tender:
         self._say(phase=Phase.RESTARTING, detail=f"{how}; starts again in {delay_s:.1f} s", restarts=restarts)
         await asyncio.sleep(delay_s)
 
+    async def _end_for_restart(self) -> None:
+        self.ready.clear()
+        self._say(phase=Phase.RESTARTING, detail="is asked to end")
+        await self._end_process()
+        self._asked_anew.clear()
+
     async def _give_up(self, why: str, fix: str = "") -> None:
         self.ready.clear()
         await self._end_process()
@@ -196,10 +222,12 @@ class Tender:
             return
         status = self._board[self.part.name]
         stop_signal = signal.Signals(status.stop_signal)
-        await asyncio.to_thread(processes.stop, self._child.identity, stop_signal, status.stop_grace_s)
+        began = time.monotonic()
+        by_itself = await asyncio.to_thread(processes.stop, self._child.identity, stop_signal, status.stop_grace_s)
+        took_s = time.monotonic() - began
         self._child.popen.wait()
         self._child = None
-        self._say(process=None)
+        self._say(process=None, last_end=f"ended in {took_s:.1f} s" if by_itself else f"killed after {took_s:.1f} s")
 
     def _say(self, **changes: Unpack[Changes]) -> None:
         self._board.set(self.part.name, **changes)
@@ -207,3 +235,7 @@ class Tender:
 
 class _Died(Exception):  # an event of a part's life, handled where the life is
     """The process ended; the text says how."""
+
+
+class _Asked(Exception):  # likewise
+    """Somebody asked for a restart."""

@@ -1,20 +1,24 @@
-"""The verbs that change something: up and down. Each returns the exit status."""
+"""The verbs that change something: up, restart and down. Each returns the exit status."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from deploy.local.accounts import unprivileged_account
 from deploy.local.checks import Verdict, check_first
 from deploy.local.control import bring_up, take_down
-from deploy.local.errors import Missing
+from deploy.local.control import restart as roll
+from deploy.local.errors import Missing, NotOurs
 from deploy.local.places import Places, find_places, lay_places, state_folder
 from deploy.local.screens import Progress, open_console, show_failure, show_table
+from deploy.local.services import SERVICES
 from deploy.local.status import Phase, live_status
 
 OK, FAILED = 0, 1
+ROLLED = (Phase.RESTARTING, Phase.STARTING, Phase.READY, Phase.FAILED)
 
 
 def up() -> int:
@@ -54,6 +58,22 @@ def _refuse_if_missing() -> None:
 def _say_next(console: Console, places: Places) -> None:
     console.print(f"operator key: {places.operator_key}", highlight=False, soft_wrap=True)
     console.print("next: maestro demo | maestro status | maestro logs metering -f | maestro down", highlight=False)
+
+
+def restart(names: Sequence[str]) -> int:
+    """Restart parts one after the other; all services where none is named."""
+    console = open_console()
+    places = find_places(state_folder(os.environ))
+    if places is None:
+        raise NotOurs(f"nothing was set up in {state_folder(os.environ)}", fix="maestro up")
+    chosen = tuple(dict.fromkeys(names)) or tuple(service.name for service in SERVICES)
+    with Progress(console, only=ROLLED) as progress:
+        status = roll(places, chosen, progress)
+    for part in status.failed():
+        show_failure(console, part, places)
+    ends = [f"{part.name} {part.last_end}" for part in status.parts if part.name in chosen]
+    console.print(f"after {progress.elapsed_s():.1f} s: " + ", ".join(ends), highlight=False, soft_wrap=True)
+    return FAILED if status.failed() else OK
 
 
 def down() -> int:

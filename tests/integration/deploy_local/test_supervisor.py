@@ -127,6 +127,65 @@ async def test_a_part_that_never_answers_is_given_up_and_ended(tmp_path: Path) -
         assert not identity.is_alive()
 
 
+async def test_a_restart_ends_a_part_by_its_stop_signal_and_counts_no_death(tmp_path: Path) -> None:
+    async with running(tmp_path, SmallPart("fresh", tmp_path, NOTES_ITS_END)) as stack:
+        first = (await stack.reaches("fresh", Phase.READY)).process
+
+        await stack.supervisor.roll(["fresh"])
+
+        part = stack.part("fresh")
+        assert (tmp_path / "ends").read_text() == "fresh "
+        assert part.process not in (None, first)
+        assert part.restarts == 0
+        assert part.last_end.startswith("ended in ")
+
+
+async def test_a_part_that_had_to_be_killed_for_its_restart_says_so(tmp_path: Path) -> None:
+    async with running(tmp_path, SmallPart("deaf", tmp_path, IGNORES_TERM, stop_grace_s=0.1)) as stack:
+        await stack.reaches("deaf", Phase.READY)
+
+        await stack.supervisor.roll(["deaf"])
+
+        assert stack.part("deaf").last_end.startswith("killed after ")
+
+
+async def test_parts_are_restarted_one_after_the_other_in_the_order_of_their_start(tmp_path: Path) -> None:
+    server = SmallPart("server", tmp_path, NOTES_ITS_END)
+    service = SmallPart("service", tmp_path, NOTES_ITS_END, needs=("server",))
+    async with running(tmp_path, server, service) as stack:
+        await stack.reaches("service", Phase.READY)
+
+        await stack.supervisor.roll(["service", "server"])
+
+        assert (tmp_path / "ends").read_text() == "server service "
+        assert (tmp_path / "starts").read_text() == "server service server service "
+
+
+async def test_a_part_that_does_not_come_back_leaves_those_after_it_alone(tmp_path: Path) -> None:
+    ill = SmallPart("ill", tmp_path)
+    spared = SmallPart("spared", tmp_path, needs=("ill",))
+    async with running(tmp_path, ill, spared) as stack:
+        process = (await stack.reaches("spared", Phase.READY)).process
+        ill.program = DIES_TALKING
+
+        await stack.supervisor.roll(["ill", "spared"])
+
+        assert stack.part("ill").phase is Phase.FAILED
+        assert stack.part("spared").process == process
+
+
+async def test_a_part_that_was_given_up_is_tried_again_by_a_restart(tmp_path: Path) -> None:
+    cured = SmallPart("cured", tmp_path, DIES_TALKING)
+    async with running(tmp_path, cured) as stack:
+        await stack.reaches("cured", Phase.FAILED)
+        cured.program = SmallPart("healthy", tmp_path).program
+
+        await stack.supervisor.roll(["cured"])
+
+        assert stack.part("cured").phase is Phase.READY
+        assert (tmp_path / "starts").read_text() == "cured cured cured cured "
+
+
 async def test_the_death_of_one_part_leaves_the_others_alone(tmp_path: Path) -> None:
     healthy, ill = SmallPart("healthy", tmp_path), SmallPart("ill", tmp_path, DIES_TALKING)
 
