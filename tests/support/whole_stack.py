@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.accounts import unprivileged_account
-from deploy.local.control import bring_up, take_down
+from deploy.local.control import bring_up, restart, take_down
 from deploy.local.places import Places, lay_places
 from deploy.local.settings import STATE_SETTING
 from deploy.local.status import PartStatus, Phase, StackStatus, live_status
@@ -53,6 +53,12 @@ class WholeStack:
         assert before.process is not None
         before.process.send(signal.SIGKILL)
         self.wait_for(lambda: self._is_back(name, before), f"{name} after its kill")
+
+    def restart(self, *names: str) -> dict[str, str]:
+        """Restart parts as `maestro restart` does; how the process of each ended."""
+        status = restart(self.places, names, lambda _: None)
+        assert status.is_ready(), _complaints(status)
+        return {part.name: part.last_end for part in status.parts if part.name in names}
 
     def arm(self, crash_point: str) -> None:
         """Have the next process that passes the crash point die there, whichever it is."""
