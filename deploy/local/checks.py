@@ -167,8 +167,12 @@ def _state(environ: Mapping[str, str]) -> Finding:
     place = state
     while not place.exists():
         place = place.parent
-    fix = f"run as the owner of {place}, or set {STATE_SETTING} to a folder of yours"
-    return _judge("state folder", os.access(place, os.W_OK), f"{state} -> {state.resolve()}", fix)
+    if os.access(place, os.W_OK):
+        return Finding("state folder", Verdict.OK, f"{state} -> {state.resolve()}")
+    read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+    found = f"{place} " + ("lies on a file system that is read-only" if read_only else "cannot be written by this user")
+    owner = "" if read_only else f"run as the owner of {place}, or "
+    return Finding("state folder", Verdict.MISSING, found, f"{owner}set {STATE_SETTING} to a folder of yours")
 
 
 def _paths(environ: Mapping[str, str]) -> Finding:

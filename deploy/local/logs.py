@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import deque
+from itertools import dropwhile
 from pathlib import Path
 from typing import IO
 
 LOG_BYTES_MAX = 10 * 1024 * 1024  # with the one kept before it at most 20 MB a part, days of an idle stack
 TAIL_LINES = 10
-LINE_CHARACTERS_MAX = 400  # a JSON line with a traceback is cut in a summary; the file has it whole
+LINE_CHARACTERS_MAX = 400  # cut in a summary; the file has it whole
+TIME_OF_DAY = slice(11, 19)  # of an ISO time, to the second
 
 
 def open_log(path: Path) -> IO[bytes]:
@@ -40,8 +43,30 @@ def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
 
 
 def short_tail(path: Path) -> tuple[str, ...]:
-    """The last ten lines, each cut to a length that fits a terminal, without what could move its cursor."""
-    return tuple(_plain(line[:LINE_CHARACTERS_MAX]) for line in tail(path))
+    """The last ten lines, each cut to a length that fits a terminal, without what could move its cursor.
+
+    Of a service's JSON line: when, how grave, what; of a traceback the line that names the error.
+    """
+    return tuple(_plain(_in_words(line)[:LINE_CHARACTERS_MAX]) for line in tail(path))
+
+
+def _in_words(line: str) -> str:
+    try:
+        entry = json.loads(line)
+        words = (entry["time"][TIME_OF_DAY], entry["level"], entry["message"], entry.get("exception", ""))
+    except (ValueError, KeyError, TypeError):
+        return line  # a server's own format
+    return " ".join(_error_of(str(word)) for word in words if word)
+
+
+def _error_of(text: str) -> str:
+    """The text in one line; of a traceback what follows its last frame."""
+    lines = text.strip().splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    after = lines[frames[-1] + 1 :] if frames else lines
+    if frames:
+        after = list(dropwhile(lambda line: line.startswith(" "), after))  # the frame's source
+    return " ".join(line.strip() for line in after)
 
 
 def _plain(line: str) -> str:

@@ -15,7 +15,7 @@ from deploy.local.errors import Missing, NotOurs
 from deploy.local.places import Places, find_places, lay_places, state_folder
 from deploy.local.screens import Progress, open_console, show_failure, show_table
 from deploy.local.services import SERVICES
-from deploy.local.status import Phase, live_status
+from deploy.local.status import Phase, StackStatus, live_status
 
 OK, FAILED = 0, 1
 ROLLED = (Phase.RESTARTING, Phase.STARTING, Phase.READY, Phase.FAILED)
@@ -44,6 +44,7 @@ def up() -> int:
         return FAILED
     console.print(f"the stack is up after {progress.elapsed_s():.1f} s", highlight=False)
     show_table(console, status)
+    _say_moved(console, status)
     _say_next(console, places)
     return OK
 
@@ -53,6 +54,16 @@ def _refuse_if_missing() -> None:
     for finding in check_first(os.environ):
         if finding.verdict is Verdict.MISSING:
             raise Missing(f"{finding.subject}: {finding.found}", fix=finding.fix)
+
+
+def _say_moved(console: Console, status: StackStatus) -> None:
+    """Name the services that are not where documents say they are."""
+    for service in SERVICES:
+        part = status.part(service.name)
+        if part is not None and not part.address.endswith(f":{service.port}"):
+            console.print(
+                f"{service.name} is at {part.address}: port {service.port} was taken", highlight=False, soft_wrap=True
+            )
 
 
 def _say_next(console: Console, places: Places) -> None:

@@ -1,4 +1,4 @@
-"""Every service is restarted while the demo's traffic runs: each drains within its grace, nothing is lost or doubled."""
+"""Every service is restarted under the demo's traffic: each drains within its grace, nothing is lost or doubled."""
 
 from __future__ import annotations
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from deploy.local.logs import LOG_BYTES_MAX, open_log, rotate, short_tail, tail
+
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "a.py", line 3, in meters_of
+    read(text)
+    ^^^^
+Bad: the meters
+  in line 1
+"""
 
 
 def test_the_last_lines_are_told_in_order(tmp_path: Path) -> None:
@@ -23,6 +33,19 @@ def test_a_summary_has_ten_lines_without_control_characters(tmp_path: Path) -> N
     log.write_text("\x1b[2Jcleared\n" * 12)
 
     assert short_tail(log) == (" [2Jcleared",) * 10
+
+
+def test_a_services_line_is_told_in_words_and_a_traceback_by_its_error(tmp_path: Path) -> None:
+    log = tmp_path / "part.log"
+    entry = {
+        "time": "2026-11-24T10:46:27.8+00:00",
+        "level": "error",
+        "logger": "x",
+        "message": TRACEBACK,
+    }
+    log.write_text(json.dumps(entry) + "\n" + json.dumps([1]) + "\n")
+
+    assert short_tail(log) == ("10:46:27 error Bad: the meters in line 1", "[1]")
 
 
 def test_a_log_below_its_bound_is_left_alone(tmp_path: Path) -> None:
