@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response, Security
@@ -12,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from libs.access.principal import Principal
 from libs.access.request import Caller
 from libs.runtime.errors import NotFound
-from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, decode_cursor, encode_cursor
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, moment, page_of, place_of
 from libs.runtime.web import Malformed
-from libs.schemas.values import Instant, aware, rfc3339
+from libs.schemas.values import Instant
 from libs.signing.bundle import BUNDLE_BYTES_MAX, MEDIA_TYPE
 from libs.signing.digests import from_base64, normal_hex
 from libs.signing.manifest import MANIFEST_BYTES_MAX
@@ -125,12 +124,8 @@ async def list_artifacts(
     """List the caller's signed manifests, newest first."""
     caller.require("evidence:read")
     tenants = caller.visible if tenant_id is None else frozenset((caller.reading(tenant_id),))
-    found = await reads.artifacts(tenants, _position(cursor), limit + 1)
-    page, more = found[:limit], found[limit:]
-    return Page(
-        items=[ArtifactView.model_validate(one) for one in page],
-        next_cursor=encode_cursor([rfc3339(page[-1].signed_at), page[-1].digest]) if more else None,
-    )
+    found = await reads.artifacts(tenants, place_of(cursor, moment, str), limit + 1)
+    return page_of(found, limit, ArtifactView.model_validate, lambda one: (one.signed_at, one.digest))
 
 
 @router.get("/artifacts/{digest}", response_class=Response)
@@ -192,13 +187,3 @@ def _kept(content: bytes, digest: str, media_type: str) -> Response:
     """What is named by its digest never changes, so it may be kept by the one who asked, and by nobody between."""
     headers = {"etag": f'"{digest}"', "cache-control": "private, max-age=31536000, immutable"}
     return Response(content, media_type=media_type, headers=headers)
-
-
-def _position(cursor: str | None) -> tuple[datetime, str] | None:
-    key = decode_cursor(cursor, parts=2)
-    if key is None:
-        return None
-    try:
-        return aware(datetime.fromisoformat(key[0])), key[1]
-    except ValueError as error:
-        raise MalformedCursor("pass the `next_cursor` of the page before, unchanged") from error

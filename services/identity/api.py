@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
@@ -15,8 +14,8 @@ from libs.access.keys import KEY_ID
 from libs.access.principal import Principal
 from libs.access.request import Caller, Claimed, json_answer
 from libs.access.scopes import Scope
-from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, decode_cursor, encode_cursor
-from libs.schemas.values import AnyTenantId, Instant, Name, Zone, aware, rfc3339
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, moment, page_of, place_of
+from libs.schemas.values import AnyTenantId, Instant, Name, Zone
 from libs.store.once import Answer, once
 from libs.store.pool import Pool, Tx, transaction
 from services.identity import handlers, store
@@ -188,11 +187,10 @@ async def list_tenants(
 ) -> Page[TenantShown]:
     """List the tenants that the key may see, oldest first: an operator all, others their own."""
     require_reading(caller)
-    after = _after(cursor)
+    after = place_of(cursor, moment, str)
     async with transaction(db) as tx:
         rows = await store.tenants_after(tx, after, limit + 1, caller.visible)
-    items = [TenantShown.model_validate(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=_next([(row.created_at, row.tenant_id) for row in items], len(rows) > limit))
+    return page_of(rows, limit, TenantShown.model_validate, lambda row: (row.created_at, row.tenant_id))
 
 
 @router.get("/tenants/{tenant_id}")
@@ -234,11 +232,10 @@ async def issue_edge_key(
 async def list_keys(caller: Caller, db: Db, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Page[KeyShown]:
     """List the keys that the key may see, revoked ones included, oldest first."""
     caller.require("keys:write")
-    after = _after(cursor)
+    after = place_of(cursor, moment, str)
     async with transaction(db) as tx:
         rows = await store.keys_after(tx, after, limit + 1, caller.visible)
-    items = [KeyShown.model_validate(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=_next([(row.created_at, row.key_id) for row in items], len(rows) > limit))
+    return page_of(rows, limit, KeyShown.model_validate, lambda row: (row.created_at, row.key_id))
 
 
 @router.delete("/keys/{key_id}")
@@ -274,20 +271,3 @@ def _new_key(made: NewKey) -> NewKeyShown:
 
 def _created(answer: KeyAnswer) -> Answer:
     return Answer(201, answer.model_dump_json().encode(), kept=answer.without_secret().model_dump_json().encode())
-
-
-def _after(cursor: str | None) -> store.After | None:
-    place = decode_cursor(cursor, parts=2)
-    if place is None:
-        return None
-    try:
-        return aware(datetime.fromisoformat(place[0])), place[1]
-    except ValueError as error:
-        raise MalformedCursor("pass the `next_cursor` of the same list, unchanged") from error
-
-
-def _next(places: Sequence[store.After], has_more: bool) -> str | None:
-    if not has_more:
-        return None
-    created_at, row_id = places[-1]
-    return encode_cursor([rfc3339(created_at), row_id])

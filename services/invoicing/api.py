@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.principal import Principal
 from libs.access.request import Caller, Claimed, json_answer
-from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, decode_cursor, encode_cursor
-from libs.schemas.values import MONTH_PATTERN, AnyTenantId, Instant, TenantId, aware, rfc3339
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, moment, page_of, place_of
+from libs.schemas.values import MONTH_PATTERN, AnyTenantId, Instant, TenantId
 from libs.signing.bundle import MEDIA_TYPE as BUNDLE_MEDIA_TYPE
 from libs.signing.manifest import BUNDLE_NAME, MANIFEST_NAME
 from libs.store.once import Answer, once
@@ -154,9 +154,8 @@ async def list_closes(
     """List the closes that the key may see, those asked for last first."""
     caller.require("invoices:read")
     async with transaction(db) as tx:
-        rows = await closes.progress_after(tx, _after(cursor), limit + 1, _readable(caller, tenant))
-    places = [(row.request.requested_at, row.request.close_id) for row in rows[:limit]]
-    return Page(items=[_close(row) for row in rows[:limit]], next_cursor=_next(places, len(rows) > limit))
+        rows = await closes.progress_after(tx, place_of(cursor, moment, UUID), limit + 1, _readable(caller, tenant))
+    return page_of(rows, limit, _close, lambda row: (row.request.requested_at, row.request.close_id))
 
 
 @router.get("/closes/{close_id}")
@@ -182,10 +181,10 @@ async def list_invoices(
 ) -> Page[InvoiceShown]:
     """List the invoices that the key may see, newest first."""
     caller.require("invoices:read")
+    after, tenants = place_of(cursor, moment, UUID), _readable(caller, tenant)
     async with transaction(db) as tx:
-        rows = await invoices.invoices_after(tx, _after(cursor), limit + 1, _readable(caller, tenant), period)
-    places = [(row.created_at, row.id) for row in rows[:limit]]
-    return Page(items=[_invoice(row) for row in rows[:limit]], next_cursor=_next(places, len(rows) > limit))
+        rows = await invoices.invoices_after(tx, after, limit + 1, tenants, period)
+    return page_of(rows, limit, _invoice, lambda row: (row.created_at, row.id))
 
 
 @router.get("/invoices/{invoice_id}")
@@ -275,20 +274,3 @@ def _invoice(row: invoices.InvoiceRow) -> InvoiceShown:
             for file in row.files
         ],
     )
-
-
-def _after(cursor: str | None) -> tuple[datetime, UUID] | None:
-    place = decode_cursor(cursor, parts=2)
-    if place is None:
-        return None
-    try:
-        return aware(datetime.fromisoformat(place[0])), UUID(place[1])
-    except ValueError as error:
-        raise MalformedCursor("pass the `next_cursor` of the same list, unchanged") from error
-
-
-def _next(places: Sequence[tuple[datetime, UUID]], has_more: bool) -> str | None:
-    if not has_more:
-        return None
-    at, row_id = places[-1]
-    return encode_cursor([rfc3339(at), str(row_id)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Annotated, Final, Literal
 from urllib.parse import unquote
 
@@ -18,10 +17,10 @@ from starlette.requests import ClientDisconnect
 from libs.access.principal import Principal
 from libs.access.request import Caller
 from libs.runtime.errors import NotFound
-from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, decode_cursor, encode_cursor
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, moment, place_of
 from libs.schemas import cloudevents
 from libs.schemas.events import Metric
-from libs.schemas.values import Instant, Quantity, aware, from_microseconds, rfc3339
+from libs.schemas.values import Instant, Quantity, from_microseconds
 from libs.schemas.zones import TZDATA_VERSION
 from services.metering.domain.bodies import MAX_BODY_BYTES, inflate, json_of
 from services.metering.domain.calendar import WindowSize
@@ -184,7 +183,8 @@ async def get_usage(
     """Return totals by window, in order."""
     caller.require("usage:read")
     tenant_id = _readable(caller, asked.tenant)
-    question = Question(tenant_id, asked.metric, asked.window, asked.tz, _first(asked), asked.end)
+    (start,) = place_of(asked.cursor, moment) or (asked.start,)
+    question = Question(tenant_id, asked.metric, asked.window, asked.tz, start, asked.end)
     found = await queries.totals(question, asked.limit)
     return UsageShown(
         tenant_id=tenant_id,
@@ -195,7 +195,7 @@ async def get_usage(
         tzdata_version=TZDATA_VERSION,
         watermark_at=found.watermark_at,
         items=[_total(one) for one in found.items],
-        next_cursor=None if found.next_start is None else encode_cursor([rfc3339(found.next_start)]),
+        next_cursor=None if found.next_start is None else encode_cursor((found.next_start,)),
     )
 
 
@@ -305,15 +305,6 @@ def _readable(caller: Principal, named: str | None) -> str:
     if not caller.is_known(tenant_id):
         raise NotFound("there is no such thing, or it is not yours")
     return tenant_id
-
-
-def _first(asked: UsageAsked) -> datetime:
-    """Return where the page begins: at the cursor, else at the start that was asked for."""
-    place = decode_cursor(asked.cursor, parts=1)
-    try:
-        return asked.start if place is None else aware(datetime.fromisoformat(place[0]))
-    except ValueError as error:
-        raise MalformedCursor("pass the `next_cursor` of the same list, unchanged") from error
 
 
 def _total(one: Total) -> TotalShown:

@@ -9,7 +9,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from libs.access.request import Caller
-from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, decode_cursor, encode_cursor
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, page_of, place_of
 from libs.schemas.events import Limits, PlanChanged, PriceMap
 from libs.schemas.values import AnyTenantId, Instant, TenantId
 from libs.store.pool import Pool, transaction
@@ -176,11 +176,10 @@ async def list_plans(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
 ) -> Page[PlanShown]:
     """List the plans, each in its newest version, in order of their ids."""
-    place = decode_cursor(cursor, parts=1)
+    place = place_of(cursor, str)
     async with transaction(db) as tx:
         found = await plans_after(tx, place[0] if place else None, limit + 1)
-    items = [PlanShown.of(plan) for plan in found[:limit]]
-    return Page(items=items, next_cursor=encode_cursor([items[-1].id]) if len(found) > limit else None)
+    return page_of(found, limit, PlanShown.of, lambda plan: (plan.plan_id,))
 
 
 @router.get("/tenants/{tenant_id}/plan")

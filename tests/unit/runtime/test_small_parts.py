@@ -39,6 +39,36 @@ def test_a_cursor_that_we_did_not_give_is_refused(cursor: str) -> None:
         paging.decode_cursor(cursor, parts=2)
 
 
+ROWS = [(NOON + timedelta(minutes=number), f"row {number}") for number in range(3)]
+
+
+def test_a_page_holds_as_many_as_asked_and_its_cursor_leads_behind_the_last_shown() -> None:
+    page = paging.page_of(ROWS, 2, lambda row: row[1], lambda row: row)
+    assert page.items == ["row 0", "row 1"]
+    assert paging.place_of(page.next_cursor, paging.moment, str) == ROWS[1]
+
+
+@pytest.mark.parametrize("limit", [3, 4])
+def test_a_page_with_nothing_behind_it_is_the_last(limit: int) -> None:
+    page = paging.page_of(ROWS, limit, lambda row: row[1], lambda row: row)
+    assert (len(page.items), page.next_cursor) == (3, None)
+
+
+def test_the_first_page_has_no_place() -> None:
+    assert paging.place_of(None, str) is None
+
+
+@pytest.mark.parametrize("first", ["yesterday", "2026-11-24T10:00:00", "0001-01-01T00:00:00+14:00", "10000-01-01"])
+def test_a_cursor_whose_time_is_none_of_ours_is_refused(first: str) -> None:
+    with pytest.raises(paging.MalformedCursor):
+        paging.place_of(paging.encode_cursor([first, "row"]), paging.moment, str)
+
+
+def test_a_cursor_of_another_list_is_refused() -> None:
+    with pytest.raises(paging.MalformedCursor):
+        paging.place_of(paging.encode_cursor(["starter"]), paging.moment, str)
+
+
 def test_the_manual_clock_moves_only_when_told() -> None:
     clock = ManualClock(NOON)
     clock.advance(timedelta(seconds=90))
