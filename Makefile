@@ -9,7 +9,7 @@ LOCK_SHA := $(shell sha256sum requirements.lock | cut -c1-16)
 STAMP := $(VENV)/.installed-$(LOCK_SHA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down status doctor test check unit tools format lock bench-start bench-quota bench-metering
+.PHONY: help setup demo up down status doctor test check unit audit tools format lock bench-start bench-quota bench-metering
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ unit: setup  ## the tests that need no server
 
 test: setup check  ## everything, on the real parts
 	@$(BIN)/python -m pytest
+
+audit: setup  ## what is known against the pinned packages (asks the package index)
+	@$(BIN)/python -m deploy.supply_chain.audit
 
 tools:  ## the tools that tests hold us to: cosign (needs Go, some minutes once)
 	@deploy/tools/build.sh cosign
