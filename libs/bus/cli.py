@@ -1,4 +1,4 @@
-"""`maestro bus reset-offset`: let a consumer that stopped go on at another offset."""
+"""`maestro bus`: let a consumer that stopped go on at another offset, and a store that was restored go on at all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from libs.bus.kafka import KafkaBus
-from libs.bus.operator import BadReset, Reset, Target, reset_offset
+from libs.bus.operator import BadReset, Reset, Target, raise_epoch, reset_offset
+from libs.bus.ports import Bus
 from libs.runtime.errors import MaestroError
 from libs.runtime.settings import ServiceSettings
-from libs.store.pool import open_pool
+from libs.store.pool import Pool, open_pool
 
 SettingsOf = Callable[[str], ServiceSettings]
 
@@ -29,18 +30,16 @@ def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = _from
     """
     chosen = _parser().parse_args(arguments)
     try:
-        done = asyncio.run(_reset(chosen, settings_of(chosen.service)))
+        lines = asyncio.run(_run(chosen, settings_of(chosen.service)))
     except MaestroError as error:
         print(f"maestro bus: {error.title}: {error.detail}", file=sys.stderr)
         return 1
-    for one in done:
-        before = "nothing" if one.before_next is None else one.before_next
-        print(f"{one.consumer} {one.topic}[{one.partition}]: {before} -> {one.after_next}")
+    print("\n".join(lines))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="maestro bus", description="The stored offsets of consumers.")
+    parser = argparse.ArgumentParser(prog="maestro bus", description="Stored offsets, and stores that were restored.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     reset = verbs.add_parser(
         "reset-offset",
@@ -53,30 +52,49 @@ def _parser() -> argparse.ArgumentParser:
     reset.add_argument("--partition", required=True, help="a number, or all")
     reset.add_argument("--to", required=True, help="earliest, latest or an offset")
     reset.add_argument("--reason", default="not given", help="kept with the step")
+    lift = verbs.add_parser(
+        "raise-epoch",
+        help="let a service go on with a store that was restored or promoted",
+        description="What the service says from now on counts as newer than all that it said before.",
+    )
+    lift.add_argument("--service", required=True, help="whose store was restored")
+    lift.add_argument("--reason", default="not given", help="kept with the epoch")
     return parser
 
 
-async def _reset(chosen: argparse.Namespace, settings: ServiceSettings) -> list[Reset]:
+async def _run(chosen: argparse.Namespace, settings: ServiceSettings) -> list[str]:
     async with AsyncExitStack() as stack:
         pool = await open_pool(settings, name=f"{chosen.service}.operator", max_size=2)
         stack.push_async_callback(pool.close)
         bus = KafkaBus(settings.kafka_bootstrap, client_id="maestro.operator")
         await bus.start()
         stack.push_async_callback(bus.stop)
-        every = chosen.partition == "all"
-        return [
-            await reset_offset(
-                pool,
-                bus,
-                consumer=chosen.consumer,
-                topic=chosen.topic,
-                partition=number,
-                to=_target(chosen.to),
-                by=getpass.getuser(),
-                reason=chosen.reason,
-            )
-            for number in (range(await bus.partitions(chosen.topic)) if every else [_number(chosen.partition)])
-        ]
+        if chosen.verb == "raise-epoch":
+            before, now = await raise_epoch(pool, bus, service=chosen.service, reason=chosen.reason)
+            return [f"store of {chosen.service}: epoch {before} -> {now}"]
+        return [_line(one) for one in await _reset(pool, bus, chosen)]
+
+
+async def _reset(pool: Pool, bus: Bus, chosen: argparse.Namespace) -> list[Reset]:
+    every = chosen.partition == "all"
+    return [
+        await reset_offset(
+            pool,
+            bus,
+            consumer=chosen.consumer,
+            topic=chosen.topic,
+            partition=number,
+            to=_target(chosen.to),
+            by=getpass.getuser(),
+            reason=chosen.reason,
+        )
+        for number in (range(await bus.partitions(chosen.topic)) if every else [_number(chosen.partition)])
+    ]
+
+
+def _line(one: Reset) -> str:
+    before = "nothing" if one.before_next is None else one.before_next
+    return f"{one.consumer} {one.topic}[{one.partition}]: {before} -> {one.after_next}"
 
 
 def _number(text: str) -> int:

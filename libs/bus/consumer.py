@@ -118,7 +118,7 @@ class BatchConsumer:
         if got.records:
             await self._ownership.confirm(self._owned)
             await self._writer.write(self._owned, got.records, got.positions)
-            await subscriber.show_progress({source: mine.next for source, mine in self._owned.items()})
+            await self._show_progress(subscriber)
         self._backoff.reset()
         self.progress.note(self._owned, got.positions, subscriber.seen())
 
@@ -133,7 +133,11 @@ class BatchConsumer:
                 await self._wait(error)
         self.progress.own(self._owned)
         subscriber.resume_at({source: mine.next for source, mine in self._owned.items()})
+        await self._show_progress(subscriber)  # also what was written just before a rebalance
         _log.info("%s owns %s", self._of.consumer, ", ".join(map(str, sorted(partitions))) or "nothing")
+
+    async def _show_progress(self, subscriber: Subscriber) -> None:
+        await subscriber.show_progress({source: mine.mark() for source, mine in self._owned.items()})
 
     async def _watch(self) -> None:
         """Where partitions lie that nobody took, raise Unavailable: come back with fresh metadata, ask for a share."""

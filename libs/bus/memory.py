@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 from uuid import UUID
 
+from libs.bus.marks import Mark
 from libs.bus.partitioner import partition_of
 from libs.bus.ports import Assigned, Fetched, Offsets, OutOfRange, Publisher, Reader, Seen, Subscriber
 from libs.bus.records import Message, Record, TopicPartition
@@ -47,10 +49,10 @@ class _Topic:
 class _Group:
     """Members by instance, in joining order; each knows what it was given."""
 
+    name: str
     topics: tuple[str, ...]
     members: dict[str, MemorySubscriber] = field(default_factory=dict)
     assigned: dict[str, frozenset[TopicPartition]] = field(default_factory=dict)
-    progress: dict[TopicPartition, int] = field(default_factory=dict)
 
 
 class MemoryBus:
@@ -63,6 +65,7 @@ class MemoryBus:
         self._random = random or Random(1)  # noqa: S311 - ids, no secrets
         self._topics: dict[str, _Topic] = {}
         self._groups: dict[str, _Group] = {}
+        self._marks: dict[str, dict[TopicPartition, Mark]] = {}
         self._news = asyncio.Event()
 
     async def start(self) -> None:
@@ -103,9 +106,19 @@ class MemoryBus:
         """Return each partition's end."""
         return {number: log.end for number, log in enumerate(self.logs(topic))}
 
+    async def marks(self, group: str) -> Mapping[TopicPartition, Mark]:
+        """Return how far the store behind `group` has said to be."""
+        self.check()
+        return dict(self._marks.get(group, {}))
+
+    async def mark(self, group: str, marks: Mapping[TopicPartition, Mark]) -> None:
+        """Leave marks for `group`."""
+        self.check()
+        self._marks.setdefault(group, {}).update(marks)
+
     def subscriber(self, topics: Collection[str], *, group: str, instance: str, max_records: int) -> Subscriber:
         """Return a new member of `group` with the static id `instance`."""
-        found = self._groups.setdefault(group, _Group(tuple(sorted(topics))))
+        found = self._groups.setdefault(group, _Group(group, tuple(sorted(topics))))
         return MemorySubscriber(self, found, instance, max_records)
 
     def reader(self, topic: str) -> Reader:
@@ -145,10 +158,6 @@ class MemoryBus:
         found.members.pop(instance, None)
         found.assigned.pop(instance, None)
         self.rebalance(found)
-
-    def progress_of(self, group: str) -> Mapping[TopicPartition, int]:
-        """Return what members committed to the broker for lag tools."""
-        return self._groups[group].progress
 
     # --- for the clients below
 
@@ -305,9 +314,10 @@ class MemorySubscriber:
         """Have the group share all partitions again."""
         self._bus.rebalance(self._group)
 
-    async def show_progress(self, positions: Offsets) -> None:
-        """Commit for lag tools."""
-        self._group.progress.update(positions)
+    async def show_progress(self, marks: Mapping[TopicPartition, Mark]) -> None:
+        """Leave marks."""
+        with suppress(Unavailable):
+            await self._bus.mark(self._group.name, marks)
 
     def seen(self) -> Mapping[TopicPartition, Seen]:
         """Return the last answers."""

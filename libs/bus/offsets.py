@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from libs.bus.marks import Mark
 from libs.bus.records import TopicPartition
 from libs.runtime.errors import Broken
+from libs.store.epoch import StoreLife, store_life
 from libs.store.pool import Tx
 
 BUS_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+UNKNOWN_LIFE: Final = StoreLife(UUID(int=0), 0)
+_NOTHING: Final = (-1, -1)  # the owner epoch and offset of a partition that was never taken: behind every other
 
 
 class NotOwner(Exception):
@@ -34,13 +38,19 @@ class Replaced(Broken):
 class Owned:
     """A partition that we own: the broker's topic id, where to read on, and the epoch that every write must show.
 
-    `appended_at_ms` is when the last record taken was appended, None before the first.
+    `appended_at_ms` is when the last record taken was appended, None before the first. `life` is the store's, as it was
+    when the partition was taken.
     """
 
     topic_id: UUID
     next: int
     owner_epoch: int
     appended_at_ms: int | None = None
+    life: StoreLife = UNKNOWN_LIFE
+
+    def mark(self) -> Mark:
+        """Return how far the store is here."""
+        return Mark(self.life.store_id, self.topic_id, self.life.epoch, self.owner_epoch, self.next)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,17 @@ async def known_ids(tx: Tx, consumer: str, topics: Collection[str]) -> dict[Topi
     return found
 
 
+async def held_marks(tx: Tx, consumer: str, topic_ids: Mapping[TopicPartition, UUID]) -> dict[TopicPartition, Mark]:
+    """Return how far the store is in each of these partitions; behind everything where it has no offset."""
+    life = await store_life(tx)
+    held = {source: Mark(life.store_id, topic_id, life.epoch, *_NOTHING) for source, topic_id in topic_ids.items()}
+    for row in await tx.fetch(_HELD, consumer, list(set(topic_ids.values()))):
+        source = TopicPartition(row["topic"], row["partition"])
+        if source in held:
+            held[source] = Mark(life.store_id, row["topic_id"], life.epoch, row["owner_epoch"], row["next"])
+    return held
+
+
 async def take(
     tx: Tx, *, consumer: str, instance: str, incarnation: int, starts: Mapping[TopicPartition, tuple[UUID, int]]
 ) -> dict[TopicPartition, Owned]:
@@ -75,6 +96,7 @@ async def take(
     """
     if await tx.fetchval(_INCARNATION, consumer, instance) != incarnation:
         raise Replaced(f"a newer process runs as instance {instance} of {consumer}; give each its own MAESTRO_INSTANCE")
+    life = await store_life(tx)
     order = sorted(starts)
     ids = [starts[one][0] for one in order]
     numbers = [one.partition for one in order]
@@ -83,7 +105,7 @@ async def take(
     rows = await tx.fetch(_TAKE, consumer, ids, numbers, instance)
     return {
         TopicPartition(row["topic"], row["partition"]): Owned(
-            row["topic_id"], row["next"], row["owner_epoch"], row["appended_at_ms"]
+            row["topic_id"], row["next"], row["owner_epoch"], row["appended_at_ms"], life
         )
         for row in rows
     }
@@ -114,6 +136,9 @@ RETURNING incarnation
 """
 _INCARNATION: Final = "SELECT incarnation FROM consumer_instance WHERE consumer = $1 AND instance = $2 FOR SHARE"
 _KNOWN: Final = "SELECT topic, partition, topic_id FROM consumer_offset WHERE consumer = $1 AND topic = ANY($2::text[])"
+_HELD: Final = """
+SELECT topic, partition, topic_id, owner_epoch, next FROM consumer_offset WHERE consumer = $1 AND topic_id = ANY($2)
+"""
 _INSERT: Final = """
 INSERT INTO consumer_offset (consumer, topic_id, partition, topic, next, instance)
 SELECT $1, wanted.topic_id, wanted.partition, wanted.topic, wanted.next, $6

@@ -1,4 +1,4 @@
-"""What only a person may decide: where a consumer goes on when its stored offset and the log do not fit any more."""
+"""What only a person may decide: where to go on when stored offset and log, or a store and its past, do not fit."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
 
+from libs.bus.marks import relay_group
 from libs.bus.ports import Bus
+from libs.bus.subscription import group_of
 from libs.runtime.errors import Rejected
+from libs.store.epoch import raise_store_epoch, store_life
 from libs.store.pool import Pool, transaction
 
 Target = Literal["earliest", "latest"] | int
@@ -77,6 +80,22 @@ async def reset_offset(
             reason,
         )
     return done
+
+
+async def raise_epoch(pool: Pool, bus: Bus, *, service: str, reason: str) -> tuple[int, int]:
+    """Let the store of `service` go on after it was restored; return its epoch before and now.
+
+    The new epoch is greater than any that its consumers or its relay told the broker: what it says from now on is
+    greater than all that it said before. What it did after it was saved it does again, from the offsets that it holds.
+    """
+    async with transaction(pool) as tx:
+        consumers = await tx.fetch("SELECT DISTINCT consumer FROM consumer_offset ORDER BY consumer")
+    groups = [relay_group(service), *(group_of(row["consumer"]) for row in consumers)]
+    told = [mark for group in groups for mark in (await bus.marks(group)).values()]
+    async with transaction(pool) as tx:
+        life = await store_life(tx)
+        above = max((mark.epoch for mark in told if mark.store_id == life.store_id), default=0)
+        return life.epoch, await raise_store_epoch(tx, reason, above=above)
 
 
 _BEFORE: Final = """

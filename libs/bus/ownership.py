@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
-from libs.bus.offsets import Owned, begin_incarnation, known_ids, take
+from libs.bus.marks import refuse_if_behind
+from libs.bus.offsets import Owned, begin_incarnation, held_marks, known_ids, take
 from libs.bus.ports import Bus
 from libs.bus.records import TopicPartition
 from libs.bus.subscription import Subscription, offset_lost
@@ -33,15 +34,19 @@ class Ownership:
     async def take(self, partitions: frozenset[TopicPartition]) -> dict[TopicPartition, Owned]:
         """Own `partitions`: from now on every other owner's write fails.
 
-        Raises OffsetLost where stored offset and log do not fit, Replaced where a newer process took our name.
+        Raises OffsetLost where stored offset and log do not fit, StoreWentBack where the store is behind what it was,
+        Replaced where a newer process took our name.
         """
         if not partitions:
             return {}
         names = {source.topic for source in partitions}
         ids = await self._ids(names)
         starts = {name: await self._bus.start_offsets(name) for name in names}
+        told = await self._bus.marks(self._of.group)  # asked before the store: whoever writes meanwhile only gets ahead
         async with transaction(self._pool) as tx:
             await self._refuse_recreated(tx, partitions, ids)
+            held = await held_marks(tx, self._of.consumer, {one: ids[one.topic] for one in partitions})
+            refuse_if_behind(self._of.service, told, held)
             owned = await take(
                 tx,
                 consumer=self._of.consumer,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from libs.bus.marks import Mark
 from libs.bus.records import Message, Record, TopicPartition
 from libs.schemas.topics import TopicSpec
 
@@ -94,8 +95,11 @@ class Subscriber(Protocol):
         """Have the group share all partitions again, as it does not by itself when a static member comes back."""
         ...
 
-    async def show_progress(self, positions: Offsets) -> None:
-        """Commit `positions` to the broker, for lag tools only. Failing is harmless and silent."""
+    async def show_progress(self, marks: Mapping[TopicPartition, Mark]) -> None:
+        """Commit how far the store is to the broker: for lag tools, and to notice a store that went back in time.
+
+        Nobody reads on from there. Failing is harmless and silent.
+        """
         ...
 
     def seen(self) -> Mapping[TopicPartition, Seen]:
@@ -157,6 +161,14 @@ class Bus(Protocol):
 
     async def end_offsets(self, topic: str) -> Mapping[int, int]:
         """Return each partition's read_committed end: the offset after the last that readers can see."""
+        ...
+
+    async def marks(self, group: str) -> Mapping[TopicPartition, Mark]:
+        """Return how far the store behind `group` has said to be; partitions without a mark are left out."""
+        ...
+
+    async def mark(self, group: str, marks: Mapping[TopicPartition, Mark]) -> None:
+        """Leave marks for `group`, which has no members. Raises Unavailable."""
         ...
 
     def subscriber(self, topics: Collection[str], *, group: str, instance: str, max_records: int) -> Subscriber:

@@ -1,7 +1,9 @@
 """The relay: publishes what the service has said, in order per key, once or (after a crash) twice with the same place.
 
 First the sequences, committed; then Kafka; then the rows go. A relay that dies between any two of these is followed by
-one that publishes the same rows with the same sequences, and consumers drop what they have taken.
+one that publishes the same rows with the same sequences, and consumers drop what they have taken. About once a
+second it leaves a mark of how far it is with the broker; a store that is behind that mark says nothing
+(`libs.bus.marks`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from libs.bus import lease, sequencing
 from libs.bus.backoff import Backoff
 from libs.bus.outbox import CHANNEL
 from libs.bus.ports import Bus
+from libs.bus.vouching import Vouching
 from libs.runtime.crashpoints import crash_point
 from libs.runtime.errors import Unavailable
 from libs.store.pool import Pool, connection, transaction
@@ -49,6 +52,7 @@ class Relay:
         """
         self._pool = pool
         self._bus = bus
+        self._vouching = Vouching(pool, bus, service)
         self._holder = f"{service}.{instance}"
         self._token = uuid.uuid4()
         self._backoff = Backoff(random or SystemRandom())
@@ -57,7 +61,7 @@ class Relay:
         self._is_deaf = False
 
     async def run(self) -> None:
-        """Relay until cancelled. Outages of store and broker are waited out."""
+        """Relay until cancelled. Outages of store and broker are waited out. Raises StoreWentBack."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._give_back)
             while True:
@@ -67,6 +71,7 @@ class Relay:
     async def _until_outage(self) -> None:
         try:
             async with self._listening():
+                await self._vouching.refuse_if_behind()  # after every outage: another store may stand where ours was
                 await self._work()
         except Unavailable as error:
             _log.warning("relay waits: %s", error)
@@ -82,6 +87,7 @@ class Relay:
         """Turn after turn until something is unavailable."""
         while not self._is_deaf:
             done = await self._turn()
+            await self._vouching.leave_marks(self._loop_time_s())
             self._backoff.reset()
             if done:
                 continue
@@ -115,6 +121,7 @@ class Relay:
         crash_point("relay.published")
         async with transaction(self._pool) as tx:
             await sequencing.forget(tx, [row.id for row in rows])
+        self._vouching.note(rows)
         return len(rows)
 
     @asynccontextmanager

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from libs.bus.envelope import EPOCH, ID, SEQ, TIME
+from libs.bus.marks import ANY_TOPIC, Mark
 from libs.bus.partitioner import partition_of
 from libs.bus.records import Headers, Message, TopicPartition
 from libs.schemas.values import rfc3339
-from libs.store.epoch import store_epoch
+from libs.store.epoch import store_epoch, store_life
 from libs.store.pool import Tx
 
 BATCH_ROWS: Final = 500  # of one turn: some milliseconds of work, so that the lease is renewed often
@@ -104,6 +105,13 @@ async def give_out(tx: Tx, partitions: Callable[[str], Awaitable[int]]) -> int:
 async def forget(tx: Tx, ids: Sequence[int]) -> None:
     """Delete rows that are durable in Kafka."""
     await tx.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", ids)
+
+
+async def held_marks(tx: Tx, sources: Collection[TopicPartition]) -> dict[TopicPartition, Mark]:
+    """Return the last sequence given out for each of `sources` in the store's present epoch, 0 where none was."""
+    life = await store_life(tx)
+    last = await _last_given(tx, sorted(sources), life.epoch)
+    return {source: Mark(life.store_id, ANY_TOPIC, life.epoch, 0, seq) for source, seq in last.items()}
 
 
 async def _last_given(tx: Tx, targets: Sequence[TopicPartition], epoch: int) -> dict[TopicPartition, int]:

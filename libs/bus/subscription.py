@@ -29,7 +29,12 @@ class Subscription:
     @property
     def group(self) -> str:
         """The Kafka consumer group."""
-        return f"maestro.{self.consumer}"
+        return group_of(self.consumer)
+
+
+def group_of(consumer: str) -> str:
+    """Return the Kafka consumer group of `consumer`, named <service>.<purpose>."""
+    return f"maestro.{consumer}"
 
 
 class PoisonRecord(Exception):

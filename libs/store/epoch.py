@@ -6,23 +6,43 @@ out; raising the epoch makes every new pair greater than any of them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from libs.runtime.errors import Broken
 from libs.store.pool import Tx
 
 
+@dataclass(frozen=True, slots=True)
+class StoreLife:
+    """Which store this is, and which of its lives. A restored backup has the id of the store it was made of."""
+
+    store_id: UUID
+    epoch: int
+
+
+async def store_life(tx: Tx) -> StoreLife:
+    """Return the id of this database and its epoch, at least 1."""
+    row = await tx.fetchrow("SELECT store_id, epoch FROM store_epoch")
+    if row is None:
+        raise Broken("store_epoch has no row: apply libs/store/migrations, or restore the database again")
+    return StoreLife(row["store_id"], int(row["epoch"]))
+
+
 async def store_epoch(tx: Tx) -> int:
     """Return the epoch of this database, at least 1."""
-    epoch = await tx.fetchval("SELECT epoch FROM store_epoch")
-    if epoch is None:
-        raise Broken("store_epoch has no row: apply libs/store/migrations, or restore the database again")
-    return int(epoch)
+    return (await store_life(tx)).epoch
 
 
-async def raise_store_epoch(tx: Tx, reason: str) -> int:
-    """Raise the epoch by one after a promotion or a restore, and return it. `reason` is kept with it."""
-    return int(await tx.fetchval(_RAISE, reason))
+async def raise_store_epoch(tx: Tx, reason: str, *, above: int = 0) -> int:
+    """Raise the epoch after a promotion or a restore, by one or to more than `above`, and return it.
+
+    `above` is the greatest epoch that the store is known to have had. `reason` is kept with the new one.
+    """
+    return int(await tx.fetchval(_RAISE, reason, above))
 
 
-_RAISE: Final = "UPDATE store_epoch SET epoch = epoch + 1, reason = $1, raised_at = now() RETURNING epoch"
+_RAISE: Final = """
+UPDATE store_epoch SET epoch = greatest(epoch, $2::bigint) + 1, reason = $1, raised_at = now() RETURNING epoch
+"""

@@ -15,11 +15,14 @@ from aiokafka.protocol.admin import CreateTopicsRequest
 
 from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
+from libs.bus.kafka.groups import commit_marks, fetch_marks
 from libs.bus.kafka.metadata import TopicsRequest
 from libs.bus.kafka.publisher import KafkaPublisher
 from libs.bus.kafka.reader import KafkaReader
 from libs.bus.kafka.subscriber import KafkaSubscriber
+from libs.bus.marks import Mark
 from libs.bus.ports import Publisher, Reader, Subscriber
+from libs.bus.records import TopicPartition
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.errors import Broken, Unavailable
 from libs.schemas.topics import TopicSpec, dead_letter_spec
@@ -133,6 +136,16 @@ class KafkaBus:
 
     async def _all_of(self, topic: str) -> list[KafkaPartition]:
         return [KafkaPartition(topic, number) for number in range(await self.partitions(topic))]
+
+    async def marks(self, group: str) -> Mapping[TopicPartition, Mark]:
+        """Return how far the store behind `group` has said to be."""
+        with in_our_words(f"asking for the marks of {group}"):
+            return await fetch_marks(self._client, group)
+
+    async def mark(self, group: str, marks: Mapping[TopicPartition, Mark]) -> None:
+        """Leave marks for `group`, which has no members."""
+        with in_our_words(f"leaving marks for {group}"):
+            await commit_marks(self._client, group, marks)
 
     def subscriber(self, topics: Collection[str], *, group: str, instance: str, max_records: int) -> Subscriber:
         """Return a new member of `group` with the static id `instance`."""

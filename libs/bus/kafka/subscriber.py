@@ -15,6 +15,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
 from libs.bus.kafka.untyped import FromAiokafka
+from libs.bus.marks import Mark
 from libs.bus.ports import Assigned, Fetched, Offsets, Seen
 from libs.bus.records import Record, TopicPartition
 
@@ -49,7 +50,7 @@ class KafkaSubscriber:
         self._generation = 0
         self._polled_generation = 0
         self._idle = asyncio.Event()
-        self._progress: dict[KafkaPartition, int] = {}
+        self._progress: dict[KafkaPartition, tuple[int, str]] = {}
         self._progress_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -127,9 +128,11 @@ class KafkaSubscriber:
         self._pending = None
         self._consumer.subscribe(self._topics, listener=_Rebalances(self))
 
-    async def show_progress(self, positions: Offsets) -> None:
+    async def show_progress(self, marks: Mapping[TopicPartition, Mark]) -> None:
         """Note where we are; committed to the broker about once a second."""
-        self._progress |= {KafkaPartition(one.topic, one.partition): offset for one, offset in positions.items()}
+        self._progress |= {
+            KafkaPartition(one.topic, one.partition): (mark.at, mark.metadata()) for one, mark in marks.items()
+        }
 
     def seen(self) -> Mapping[TopicPartition, Seen]:
         """Return the last answer for every assigned partition that had one."""

@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from uuid import UUID
 
 import pytest
 
+from libs.bus.marks import Mark
 from libs.bus.ports import Bus, Fetched, OutOfRange, Subscriber
 from libs.bus.records import Message, TopicPartition
 from libs.schemas.topics import TopicSpec
@@ -144,7 +146,7 @@ async def test_what_is_shown_to_lag_tools_moves_no_one(bus: Bus, topic: TopicSpe
     await numbers(bus, topic, 3)
     first = member("a")
     await started(first)
-    await first.show_progress({TopicPartition(topic.name, 0): 2})
+    await first.show_progress({TopicPartition(topic.name, 0): Mark(UUID(int=1), UUID(int=2), 1, 1, 2)})
     await first.stop()
     again = member("a")
 
