@@ -30,14 +30,18 @@ def _password_file(service: Service, places: Places) -> Path:
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a service takes over from the environment: the basics, and Maestro's own settings but no server's address.
+    """What a service takes over from the environment: the basics and settings, but no server's address.
+
+    Settings are OpenTelemetry's and Maestro's own.
 
     The addresses are those of an administrator and may hold his passwords.
     """
     return {
         name: value
         for name, value in environ.items()
-        if name in KEPT_VARIABLES or (name.startswith("MAESTRO_") and name not in ADMINISTRATIVE)
+        if name in KEPT_VARIABLES
+        or name.startswith("OTEL_")
+        or (name.startswith("MAESTRO_") and name not in ADMINISTRATIVE)
     }
 
 

@@ -1,4 +1,4 @@
-"""JSON lines on standard error: time, level, logger, message, trace id, and what the call adds as `extra`."""
+"""JSON lines on standard error: time, level, logger, message, trace and span id, and what the call adds as `extra`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from libs.runtime.tracing import current_trace_id
+from libs.runtime.tracing import current_span_id, current_trace_id
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
@@ -32,7 +32,7 @@ class JsonLines(logging.Formatter):
         }
         trace_id = current_trace_id()
         if trace_id is not None:
-            line["trace_id"] = trace_id
+            line |= {"trace_id": trace_id, "span_id": current_span_id()}
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from libs.runtime.errors import Broken
@@ -27,7 +27,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 class ServiceSettings(BaseSettings):
     """The settings that all services share; a service adds its own in its `settings.py`. Prefix `MAESTRO_`."""
 
-    model_config = SettingsConfigDict(env_prefix="MAESTRO_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="MAESTRO_", frozen=True, extra="ignore", populate_by_name=True)
 
     env: str = Field("local", pattern=r"^[a-z0-9]{1,16}$", description="the <env> of API keys: local, test, live")
     profile: Profile = Field("embedded", description="clustered: servers over a network, TLS to all three")
@@ -40,6 +40,11 @@ class ServiceSettings(BaseSettings):
     postgres_password_file: Path | None = None
     kafka_bootstrap: str = "127.0.0.1:9092"
     log_level: str = "info"
+    otlp_endpoint: str = Field(
+        "",
+        validation_alias=AliasChoices("MAESTRO_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="address of an OTLP/HTTP collector, without a path: spans go there",
+    )
     outbound_allowed: Networks = Field(
         (), description="networks that HTTP requests of ours may reach beyond public ones"
     )

@@ -1,7 +1,7 @@
 """One trace from the request to the invoice: W3C trace context over HTTP and Kafka headers.
 
-Source: W3C Trace Context (traceparent). Spans are made by the OpenTelemetry SDK; where no exporter is configured they
-are not sent anywhere, but ids still flow through records and logs.
+Source: W3C Trace Context (traceparent). Spans are made by the OpenTelemetry SDK; where no collector is named
+(`libs.runtime.telemetry`) they are not sent anywhere, but ids still flow through records and logs.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 TRACEPARENT = "traceparent"
@@ -20,9 +20,14 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACER = trace.get_tracer("maestro")
 
 
-def start_tracing(service: str) -> None:
-    """Install the tracer provider of this process; call once, at the start."""
-    trace.set_tracer_provider(TracerProvider(resource=Resource.create({SERVICE_NAME: service})))
+def start_tracing(service: str, *, instance: str = "0", exports: SpanProcessor | None = None) -> TracerProvider:
+    """Install the tracer provider of this process and return it; call once, at the start. `exports` gets every span."""
+    resource = Resource.create({SERVICE_NAME: service, SERVICE_INSTANCE_ID: instance})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # it would wait for half a minute
+    if exports is not None:
+        provider.add_span_processor(exports)
+    trace.set_tracer_provider(provider)
+    return provider
 
 
 def current_traceparent() -> str | None:
@@ -35,6 +40,18 @@ def current_traceparent() -> str | None:
 def current_trace_id() -> str | None:
     """Return the current trace's id as 32 hex digits, None outside a trace."""
     context = trace.get_current_span().get_span_context()
+    return format(context.trace_id, "032x") if context.is_valid else None
+
+
+def current_span_id() -> str | None:
+    """Return the current span's id as 16 hex digits, None outside a trace."""
+    context = trace.get_current_span().get_span_context()
+    return format(context.span_id, "016x") if context.is_valid else None
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """Return the trace id that `traceparent` names, None where it is absent or malformed."""
+    context = trace.get_current_span(context_of(traceparent)).get_span_context()
     return format(context.trace_id, "032x") if context.is_valid else None
 
 

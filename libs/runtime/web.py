@@ -15,8 +15,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.runtime import problem
+from libs.runtime import metrics, problem
 from libs.runtime.errors import Broken, MaestroError, Rejected, TooLarge, Unavailable
+from libs.runtime.measured import METRICS_PATH, Measured, metrics_answer, route_of
 from libs.runtime.settings import ServiceSettings
 from libs.runtime.tracing import span
 
@@ -26,6 +27,7 @@ Readiness = Callable[[], Awaitable[None]]
 _LOG = logging.getLogger(__name__)
 DRAIN_S: Final = 8  # below the ten seconds that a supervisor grants before it kills
 _MAX_REQUEST_ID_CHARS: Final = 128
+_DENIALS: Final = frozenset({401, 403, 429})
 
 
 class Malformed(Rejected):
@@ -72,7 +74,7 @@ class Edge:
             await send(message)
 
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-        with span(f"{scope['method']} {scope['path']}", parent=traceparent, server=True):
+        with span(scope["method"], parent=traceparent, server=True) as current:
             try:
                 await self._app(scope, receive, _in_our_words(scope, receive, send_with_id))
             except Exception as error:  # the one broad except: what nobody foresaw still gets an answer and a log line
@@ -80,6 +82,8 @@ class Edge:
                     raise
                 _LOG.exception("unexpected error", extra={"request_id": request_id, "path": scope["path"]})
                 await _unexpected(error, Request(scope))(scope, receive, send_with_id)
+            finally:
+                current.update_name(f"{scope['method']} {route_of(scope) or ''}".rstrip())
 
 
 def _request_id(given: bytes) -> str:
@@ -123,6 +127,8 @@ def create_app(name: str, lifespan: Lifespan, *, ready: Readiness) -> FastAPI:
         responses={"default": {"description": "problem document (RFC 9457)", "content": {problem.MEDIA_TYPE: {}}}},
     )
     app.add_middleware(Edge)
+    app.add_middleware(Measured)
+    app.add_api_route(METRICS_PATH, metrics_answer, include_in_schema=False)
     app.add_exception_handler(MaestroError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_malformed)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -141,12 +147,19 @@ def create_app(name: str, lifespan: Lifespan, *, ready: Readiness) -> FastAPI:
 
 def answer(error: MaestroError, request: Request, *, status: int | None = None) -> Response:
     """Return the response of `error`: problem+json with the headers that belong to it."""
+    actual = status or error.status
+    if actual in _DENIALS:
+        metrics.DENIED.add(1, _denial(error, actual))
     document = problem.problem_of(error, instance=request.url.path)
     document["request_id"] = getattr(request.state, "request_id", None)
-    document["status"] = status or error.status
-    return JSONResponse(
-        document, status_code=status or error.status, headers=error.headers, media_type=problem.MEDIA_TYPE
-    )
+    document["status"] = actual
+    return JSONResponse(document, status_code=actual, headers=error.headers, media_type=problem.MEDIA_TYPE)
+
+
+def _denial(error: MaestroError, status: int) -> dict[str, str | int]:
+    labels: dict[str, str | int] = {"code": error.code, "status": status}
+    limit = error.members.get("limit")
+    return labels | {"limit": limit} if isinstance(limit, str) else labels
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from libs.runtime.logs import start_logging
-from libs.runtime.tracing import start_tracing
+from libs.runtime.telemetry import telemetry
 from libs.runtime.web import serve
 from services.quota.app import create
 from services.quota.settings import QuotaSettings
 
 if __name__ == "__main__":
     settings = QuotaSettings()
-    start_logging("quota", settings.log_level)
-    start_tracing("quota")
-    serve(create(settings), settings)
+    with telemetry("quota", settings):
+        serve(create(settings), settings)
