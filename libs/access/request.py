@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Header, Response, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
 from libs.access.directory import Directory
 from libs.access.principal import Principal
 from libs.runtime.clock import Clock
+from libs.runtime.errors import Unauthenticated, Unavailable
+from libs.runtime.openapi import with_refusals
 from libs.signing.digests import sha256_hex
+from libs.store.idempotency import BadIdempotencyKey, IdempotencyKeyReused
 from libs.store.once import Answer, Claim
 
+# What stands at every door, and so in the OpenAPI document of every route behind it.
+BEARER: Final = HTTPBearer(
+    scheme_name="ApiKey",
+    bearerFormat="mst_<env>_<public id>_<secret>",
+    description="`Authorization: Bearer <API key>`; what a key may do are its scopes, see `GET /v1/me` of identity",
+    auto_error=False,
+)
+BEARER.model = BEARER.model.model_copy(update=with_refusals(Unauthenticated, Unavailable))
+# What a route answers that takes an Idempotency-Key.
+CLAIM_REFUSALS: Final = (BadIdempotencyKey, IdempotencyKeyReused)
 
-async def principal_of(request: Request) -> Principal:
+
+async def principal_of(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+) -> Principal:
     """Return who sent `request`; raise Unauthenticated or Unavailable.
 
     Reads `app.state.directory` and `app.state.clock`, which the service's wiring puts there. Asynchronous so that

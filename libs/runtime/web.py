@@ -6,18 +6,20 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Any, Final, Literal
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.runtime import metrics, problem
-from libs.runtime.errors import Broken, MaestroError, Rejected, TooLarge, Unavailable
+from libs.runtime.errors import Broken, MaestroError, TooLarge, Unavailable
 from libs.runtime.measured import METRICS_PATH, Measured, metrics_answer, route_of
+from libs.runtime.openapi import Malformed, completed, refusals
 from libs.runtime.settings import ServiceSettings
 from libs.runtime.tracing import span
 
@@ -27,15 +29,10 @@ Readiness = Callable[[], Awaitable[None]]
 _LOG = logging.getLogger(__name__)
 DRAIN_S: Final = 8  # below the ten seconds that a supervisor grants before it kills
 _MAX_REQUEST_ID_CHARS: Final = 128
+_METRICS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {metrics.MEDIA_TYPE.partition(";")[0]: {"schema": {"type": "string"}}}}
+}
 _DENIALS: Final = frozenset({401, 403, 429})
-
-
-class Malformed(Rejected):
-    """The request does not have the shape that its schema asks for."""
-
-    code = "malformed"
-    status = 400
-    title = "The request is not well formed"
 
 
 class _HttpError(MaestroError):
@@ -44,9 +41,31 @@ class _HttpError(MaestroError):
     code = "http_error"
     title = "The request cannot be served"
 
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.actual_status = status
+    def __init__(self, error: HTTPException) -> None:
+        super().__init__(str(error.detail))
+        self._headers = dict(error.headers or {})
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those of the HTTP layer's answer, such as Allow."""
+        return self._headers
+
+
+class ServiceApp(FastAPI):
+    """An application whose OpenAPI document is complete: see libs/runtime/openapi.py."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document; it is made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = completed(super().openapi())
+        return self.openapi_schema
+
+
+class Health(BaseModel):
+    """How a service is."""
+
+    status: Literal["alive", "ready"]
+    service: str
 
 
 class Edge:
@@ -114,33 +133,36 @@ def _is_plain_too_large(message: Message) -> bool:
 
 def create_app(name: str, lifespan: Lifespan, *, ready: Readiness) -> FastAPI:
     """Return the application of service `name`; `ready` raises Unavailable while the service cannot serve."""
-    app = FastAPI(
+    app = ServiceApp(
         title=f"Maestro {name}",
         version="1",
         lifespan=lifespan,
+        # No interactive pages: those of FastAPI load their scripts from elsewhere. Any viewer can open the document.
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        redirect_slashes=False,  # a redirect would be an answer that no document knows
         # Edge makes the one span of a request; FastAPI's own would be a second server span and four more inside it, and
         # nearly half of a small request's time.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        responses={"default": {"description": "problem document (RFC 9457)", "content": {problem.MEDIA_TYPE: {}}}},
     )
     app.add_middleware(Edge)
     app.add_middleware(Measured)
-    app.add_api_route(METRICS_PATH, metrics_answer, include_in_schema=False)
+    app.add_api_route(METRICS_PATH, metrics_answer, tags=["health"], response_class=Response, responses=_METRICS)
     app.add_exception_handler(MaestroError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_malformed)
     app.add_exception_handler(HTTPException, _on_http_error)
 
-    @app.get("/healthz", include_in_schema=False)
-    async def healthz() -> dict[str, str]:
-        return {"status": "alive", "service": name}
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> Health:
+        """Say that the process runs."""
+        return Health(status="alive", service=name)
 
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz() -> dict[str, str]:
+    @app.get("/readyz", tags=["health"], responses=refusals(Unavailable))
+    async def readyz() -> Health:
+        """Say whether the service can serve now."""
         await ready()
-        return {"status": "ready", "service": name}
+        return Health(status="ready", service=name)
 
     return app
 
@@ -176,7 +198,9 @@ async def _on_malformed(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return answer(_HttpError(error.status_code, str(error.detail)), request, status=error.status_code)
+    if error.status_code == Malformed.status:  # the body could not be read as JSON at all
+        return answer(Malformed(str(error.detail)), request)
+    return answer(_HttpError(error), request, status=error.status_code)
 
 
 def _unexpected(error: Exception, request: Request) -> Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from libs.runtime.errors import Rejected
 from libs.schemas.values import aware
@@ -18,6 +18,25 @@ SPEC_VERSION: Final = "1.0"
 MAX_ATTRIBUTE_CHARS: Final = 1024  # keeps ids and sources indexable; the longest seen in the wild are URIs of 200
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
+
+
+_ATTRIBUTE: Final = {"type": "string", "minLength": 1, "maxLength": MAX_ATTRIBUTE_CHARS}
+JSON_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "title": "CloudEvent",
+    "description": "An event in the structured mode (CloudEvents 1.0.2, JSON format, section 3); other attributes are "
+    "extensions.",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"const": SPEC_VERSION},
+        "id": _ATTRIBUTE,
+        "source": _ATTRIBUTE,
+        "type": _ATTRIBUTE,
+        "subject": {"anyOf": [_ATTRIBUTE, {"type": "null"}]},
+        "time": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]},
+        "data": {},
+    },
+}
 
 
 class BadEvent(Rejected):

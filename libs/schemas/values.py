@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from typing import Annotated, Final, NewType
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, StringConstraints, WithJsonSchema
 
 from libs.runtime.errors import Rejected
-from libs.schemas.zones import zone
+from libs.schemas.zones import ZONE_NAME, zone
 
 TenantId = NewType("TenantId", str)
 TENANT_ID: Final = re.compile(r"tnt_[a-z2-7]{20}")
@@ -170,9 +170,19 @@ def _zone(name: str) -> str:
     return zone(name).key
 
 
-AnyTenantId = Annotated[TenantId, AfterValidator(_tenant_id)]
-Instant = Annotated[datetime, AfterValidator(aware), PlainSerializer(rfc3339, return_type=str)]
-Quantity = Annotated[Decimal, BeforeValidator(decimal_of), PlainSerializer(plain, return_type=str)]
-Zone = Annotated[str, AfterValidator(_zone)]
+# What a validator checks, its JSON Schema says: the generated contracts are compared by it.
+_TENANT_ID_SCHEMA: Final = {"type": "string", "pattern": f"^{TENANT_ID.pattern}$"}
+_INSTANT_SCHEMA: Final = {"type": "string", "format": "date-time", "description": "RFC 3339 with an offset; we write Z"}
+_QUANTITY_SCHEMA: Final = {"type": "string", "pattern": f"^{DECIMAL_TEXT.pattern}$", "description": "an exact decimal"}
+_ZONE_SCHEMA: Final = {"type": "string", "pattern": f"^{ZONE_NAME.pattern}$", "description": "an IANA time zone"}
+
+AnyTenantId = Annotated[TenantId, AfterValidator(_tenant_id), WithJsonSchema(_TENANT_ID_SCHEMA)]
+Instant = Annotated[
+    datetime, AfterValidator(aware), PlainSerializer(rfc3339, return_type=str), WithJsonSchema(_INSTANT_SCHEMA)
+]
+Quantity = Annotated[
+    Decimal, BeforeValidator(decimal_of), PlainSerializer(plain, return_type=str), WithJsonSchema(_QUANTITY_SCHEMA)
+]
+Zone = Annotated[str, AfterValidator(_zone), WithJsonSchema(_ZONE_SCHEMA)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request, Response, Security
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.principal import Principal
 from libs.access.request import Caller
-from libs.runtime.errors import NotFound
-from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, moment, page_of, place_of
-from libs.runtime.web import Malformed
+from libs.runtime.errors import Broken, Forbidden, NotFound, TooLarge, Unavailable
+from libs.runtime.openapi import Malformed, refusals
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, moment, page_of, place_of
 from libs.schemas.values import Instant
 from libs.signing.bundle import BUNDLE_BYTES_MAX, MEDIA_TYPE
 from libs.signing.digests import from_base64, normal_hex
 from libs.signing.manifest import MANIFEST_BYTES_MAX
 from services.evidence.domain import Artifact
+from services.evidence.errors import ObjectCorrupted
 from services.evidence.handlers import Reading
 
 # The manifest grows by a third in base64, the bundle by its escaped quotes; the rest is the JSON around them.
@@ -26,9 +26,12 @@ VERIFY_BYTES_MAX: Final = MANIFEST_BYTES_MAX * 4 // 3 + BUNDLE_BYTES_MAX * 2 + 1
 router = APIRouter(
     prefix="/v1",
     max_body_size=VERIFY_BYTES_MAX,
-    dependencies=[Security(HTTPBearer(auto_error=False, scheme_name="API key"))],
+    responses=refusals(TooLarge),
 )
 
+MANIFEST: Final = {"application/json": {"schema": {"description": "the manifest, byte for byte", "type": "object"}}}
+BUNDLE: Final = {MEDIA_TYPE: {"schema": {"description": "a Sigstore bundle, v0.3", "type": "object"}}}
+OF_AN_ARTIFACT: Final = refusals(Forbidden, NotFound, ObjectCorrupted)
 ABSENT: Final = "there is no such thing, or it is not yours"
 
 
@@ -75,7 +78,9 @@ class Trust(BaseModel):
 class VerifyRequest(BaseModel):
     """What is to be judged."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"examples": [{"manifest": "e30=", "bundle": "{}"}]}
+    )
 
     manifest: str = Field(description="base64 of the manifest's bytes")
     bundle: str = Field(description="the JSON text of its Sigstore bundle")
@@ -113,7 +118,7 @@ class VerdictView(BaseModel):
     detail: str | None = None
 
 
-@router.get("/artifacts")
+@router.get("/artifacts", responses=refusals(Forbidden, NotFound, MalformedCursor))
 async def list_artifacts(
     caller: Caller,
     reads: Reads,
@@ -128,21 +133,29 @@ async def list_artifacts(
     return page_of(found, limit, ArtifactView.model_validate, lambda one: (one.signed_at, one.digest))
 
 
-@router.get("/artifacts/{digest}", response_class=Response)
+@router.get(
+    "/artifacts/{digest}",
+    response_class=Response,
+    responses={200: {"content": MANIFEST}, **OF_AN_ARTIFACT},
+)
 async def read_artifact(digest: str, caller: Caller, reads: Reads) -> Response:
     """Return the manifest's bytes exactly as they were signed."""
     artifact = await _own_artifact(digest, caller, reads)
     return _kept(await reads.content(artifact.digest), artifact.digest, "application/json")
 
 
-@router.get("/artifacts/{digest}/bundle", response_class=Response)
+@router.get(
+    "/artifacts/{digest}/bundle",
+    response_class=Response,
+    responses={200: {"content": BUNDLE}, **OF_AN_ARTIFACT},
+)
 async def read_bundle(digest: str, caller: Caller, reads: Reads) -> Response:
     """Return the Sigstore bundle of the manifest."""
     artifact = await _own_artifact(digest, caller, reads)
     return _kept(await reads.content(artifact.bundle_digest), artifact.bundle_digest, MEDIA_TYPE)
 
 
-@router.get("/trust")
+@router.get("/trust", responses=refusals(Unavailable, Broken))
 async def read_trust(reads: Reads) -> Trust:
     """Return the public keys. Open to all: whoever checks a signature need not be a customer."""
     keys = await reads.keys()
@@ -154,7 +167,7 @@ async def read_trust(reads: Reads) -> Trust:
     )
 
 
-@router.post("/verify")
+@router.post("/verify", responses=refusals(Forbidden))
 async def verify(asked: VerifyRequest, caller: Caller, reads: Reads) -> VerdictView:
     """Judge a manifest and its bundle by our keys; a bad signature is an answer, not an error."""
     caller.require("evidence:read")

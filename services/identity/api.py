@@ -6,20 +6,29 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.keys import KEY_ID
 from libs.access.principal import Principal
-from libs.access.request import Caller, Claimed, json_answer
+from libs.access.request import CLAIM_REFUSALS, Caller, Claimed, json_answer
 from libs.access.scopes import Scope
-from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, moment, page_of, place_of
+from libs.runtime.errors import Forbidden, NotFound, TooLarge
+from libs.runtime.openapi import refusals
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, moment, page_of, place_of
 from libs.schemas.values import AnyTenantId, Instant, Name, Zone
 from libs.store.once import Answer, once
 from libs.store.pool import Pool, Tx, transaction
 from services.identity import handlers, store
 from services.identity.domain import Act, KeyOrder, TenantOrder, require_reading
+from services.identity.errors import (
+    ExpiryNotAhead,
+    PlansNotHeard,
+    ScopeNotGrantable,
+    TooManyKeys,
+    UnknownPlan,
+    UnknownTenants,
+)
 from services.identity.handlers import NewKey, Registrar
 
 MAX_BODY_BYTES: Final = 65_536  # the largest order, a thousand tenant ids, takes half of it
@@ -37,7 +46,7 @@ Scopes = Annotated[tuple[Scope, ...], Field(min_length=1)]
 router = APIRouter(
     prefix="/v1",
     max_body_size=MAX_BODY_BYTES,
-    dependencies=[Security(HTTPBearer(auto_error=False, scheme_name="API key"))],
+    responses=refusals(TooLarge),
 )
 
 
@@ -50,6 +59,10 @@ class Body(BaseModel):
 class TenantBody(Body):
     """A tenant to register. `region` is where its data lives; by default here."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Acme", "plan_id": "starter", "billing_zone": "Europe/Berlin"}]}
+    )
+
     name: Name
     plan_id: PlanId = "starter"
     billing_zone: Zone = "UTC"
@@ -59,6 +72,12 @@ class TenantBody(Body):
 class TenantKeyBody(Body):
     """A key to make for a tenant. Without `scopes` it holds what a tenant's key usually does."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "ci", "scopes": ["usage:write"], "expires_at": "2030-01-01T00:00:00Z"}]
+        }
+    )
+
     name: Name
     scopes: Scopes | None = None
     expires_at: Instant | None = None
@@ -66,6 +85,10 @@ class TenantKeyBody(Body):
 
 class EdgeKeyBody(Body):
     """A key to make for a gateway, which may name the tenants of `act_for` and no others."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"kind": "edge", "name": "gateway", "act_for": ["tnt_aaaaaaaaaaaaaaaaaaaa"]}]}
+    )
 
     kind: Literal["edge"]
     name: Name
@@ -166,7 +189,12 @@ Cursor = Annotated[str | None, Query()]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
-@router.post("/tenants", status_code=201, response_model=TenantAnswer)
+@router.post(
+    "/tenants",
+    status_code=201,
+    response_model=TenantAnswer,
+    responses=refusals(*CLAIM_REFUSALS, Forbidden, UnknownPlan, PlansNotHeard),
+)
 async def register_tenant(
     body: TenantBody, caller: Caller, act: Acting, claim: Claimed, desk: Desk, db: Db
 ) -> Response:
@@ -181,7 +209,7 @@ async def register_tenant(
     return json_answer(await once(db, claim, effect))
 
 
-@router.get("/tenants")
+@router.get("/tenants", responses=refusals(Forbidden, MalformedCursor))
 async def list_tenants(
     caller: Caller, db: Db, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[TenantShown]:
@@ -193,7 +221,7 @@ async def list_tenants(
     return page_of(rows, limit, TenantShown.model_validate, lambda row: (row.created_at, row.tenant_id))
 
 
-@router.get("/tenants/{tenant_id}")
+@router.get("/tenants/{tenant_id}", responses=refusals(Forbidden, NotFound))
 async def get_tenant(tenant_id: AnyTenantId, caller: Caller, db: Db) -> TenantShown:
     """Return one tenant; another's is not found."""
     require_reading(caller)
@@ -202,7 +230,12 @@ async def get_tenant(tenant_id: AnyTenantId, caller: Caller, db: Db) -> TenantSh
         return TenantShown.model_validate(await handlers.tenant_by_id(tx, visible_id))
 
 
-@router.post("/tenants/{tenant_id}/keys", status_code=201, response_model=KeyAnswer)
+@router.post(
+    "/tenants/{tenant_id}/keys",
+    status_code=201,
+    response_model=KeyAnswer,
+    responses=refusals(*CLAIM_REFUSALS, Forbidden, ScopeNotGrantable, NotFound, ExpiryNotAhead, TooManyKeys),
+)
 async def issue_tenant_key(
     tenant_id: AnyTenantId, body: TenantKeyBody, caller: Caller, act: Acting, claim: Claimed, desk: Desk, db: Db
 ) -> Response:
@@ -218,7 +251,12 @@ async def issue_tenant_key(
     return json_answer(await once(db, claim, _issuing(order, caller, act, desk)))
 
 
-@router.post("/keys", status_code=201, response_model=KeyAnswer)
+@router.post(
+    "/keys",
+    status_code=201,
+    response_model=KeyAnswer,
+    responses=refusals(*CLAIM_REFUSALS, Forbidden, ScopeNotGrantable, UnknownTenants, ExpiryNotAhead, TooManyKeys),
+)
 async def issue_edge_key(
     body: EdgeKeyBody, caller: Caller, act: Acting, claim: Claimed, desk: Desk, db: Db
 ) -> Response:
@@ -228,7 +266,7 @@ async def issue_edge_key(
     return json_answer(await once(db, claim, _issuing(order, caller, act, desk)))
 
 
-@router.get("/keys")
+@router.get("/keys", responses=refusals(Forbidden, MalformedCursor))
 async def list_keys(caller: Caller, db: Db, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Page[KeyShown]:
     """List the keys that the key may see, revoked ones included, oldest first."""
     caller.require("keys:write")
@@ -238,7 +276,7 @@ async def list_keys(caller: Caller, db: Db, cursor: Cursor = None, limit: Limit 
     return page_of(rows, limit, KeyShown.model_validate, lambda row: (row.created_at, row.key_id))
 
 
-@router.delete("/keys/{key_id}")
+@router.delete("/keys/{key_id}", responses=refusals(Forbidden, NotFound))
 async def revoke_key(key_id: KeyId, caller: Caller, act: Acting, desk: Desk, db: Db) -> KeyShown:
     """Revoke a key, for good; every edge refuses it within a second. Doing it again changes nothing."""
     caller.require("keys:write")

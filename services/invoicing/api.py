@@ -7,21 +7,31 @@ from datetime import date
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.principal import Principal
-from libs.access.request import Caller, Claimed, json_answer
-from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, moment, page_of, place_of
-from libs.schemas.values import MONTH_PATTERN, AnyTenantId, Instant, TenantId
+from libs.access.request import CLAIM_REFUSALS, Caller, Claimed, json_answer
+from libs.runtime.errors import Forbidden, NotFound, TooLarge
+from libs.runtime.openapi import refusals
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, moment, page_of, place_of
+from libs.schemas.values import MONTH_PATTERN, AnyTenantId, BadPeriod, Instant, TenantId
 from libs.signing.bundle import MEDIA_TYPE as BUNDLE_MEDIA_TYPE
 from libs.signing.manifest import BUNDLE_NAME, MANIFEST_NAME
 from libs.store.once import Answer, once
 from libs.store.pool import Pool, Tx, transaction
 from services.invoicing.domain.closing import Progress
 from services.invoicing.domain.documents import CSV_NAME, FILE_NAMES, JSON_NAME
-from services.invoicing.errors import NotSignedYet, UnknownClose, UnknownFile, UnknownInvoice
+from services.invoicing.errors import (
+    NotSignedYet,
+    PeriodBeforeTenant,
+    PeriodNotOver,
+    PeriodNotStarted,
+    UnknownClose,
+    UnknownFile,
+    UnknownInvoice,
+    UnknownTenant,
+)
 from services.invoicing.handlers import Closing
 from services.invoicing.store import closes, invoices
 
@@ -33,18 +43,23 @@ MEDIA_TYPE_OF: Final = {
     MANIFEST_NAME: "application/json",
     BUNDLE_NAME: BUNDLE_MEDIA_TYPE,
 }
+FILE: Final[dict[str, Any]] = {"description": "the file, byte for byte; the ETag is its SHA-256"}
 
 router = APIRouter(
     prefix="/v1",
     max_body_size=MAX_BODY_BYTES,
-    dependencies=[Security(HTTPBearer(auto_error=False, scheme_name="API key"))],
+    responses=refusals(TooLarge),
 )
 
 
 class CloseBody(BaseModel):
     """Whose period to close; `early` bills what there is although the period is not over."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"tenants": ["tnt_aaaaaaaaaaaaaaaaaaaa"], "early": False}]},
+    )
 
     tenants: Annotated[tuple[AnyTenantId, ...], Field(min_length=1, max_length=MAX_TENANTS)] | None = None
     early: bool = False
@@ -129,7 +144,14 @@ Month = Annotated[str | None, Query(pattern=f"^{MONTH_PATTERN}$")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
 
-@router.post("/invoices/{period}/close", status_code=202, response_model=ClosesAnswer)
+@router.post(
+    "/invoices/{period}/close",
+    status_code=202,
+    response_model=ClosesAnswer,
+    responses=refusals(
+        *CLAIM_REFUSALS, BadPeriod, Forbidden, UnknownTenant, PeriodNotOver, PeriodNotStarted, PeriodBeforeTenant
+    ),
+)
 async def close_period(
     period: str, caller: Caller, claim: Claimed, desk: Desk, db: Db, body: CloseBody | None = None
 ) -> Response:
@@ -147,7 +169,7 @@ async def close_period(
     return json_answer(await once(db, claim, effect))
 
 
-@router.get("/closes")
+@router.get("/closes", responses=refusals(Forbidden, NotFound, MalformedCursor))
 async def list_closes(
     caller: Caller, db: Db, tenant: AnyTenantId | None = None, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
 ) -> Page[CloseShown]:
@@ -158,7 +180,7 @@ async def list_closes(
     return page_of(rows, limit, _close, lambda row: (row.request.requested_at, row.request.close_id))
 
 
-@router.get("/closes/{close_id}")
+@router.get("/closes/{close_id}", responses=refusals(Forbidden, NotFound, UnknownClose))
 async def get_close(close_id: UUID, caller: Caller, db: Db) -> CloseShown:
     """Return one close: how far it is and what it waits for."""
     caller.require("invoices:read")
@@ -170,7 +192,7 @@ async def get_close(close_id: UUID, caller: Caller, db: Db) -> CloseShown:
     return _close(found)
 
 
-@router.get("/invoices")
+@router.get("/invoices", responses=refusals(Forbidden, NotFound, MalformedCursor))
 async def list_invoices(
     caller: Caller,
     db: Db,
@@ -187,14 +209,22 @@ async def list_invoices(
     return page_of(rows, limit, _invoice, lambda row: (row.created_at, row.id))
 
 
-@router.get("/invoices/{invoice_id}")
+@router.get("/invoices/{invoice_id}", responses=refusals(Forbidden, NotFound, UnknownInvoice))
 async def get_invoice(invoice_id: UUID, caller: Caller, db: Db) -> InvoiceShown:
     """Return one invoice."""
     async with transaction(db) as tx:
         return _invoice(await _own_invoice(tx, invoice_id, caller))
 
 
-@router.get("/invoices/{invoice_id}/files/{name}", response_class=Response)
+@router.get(
+    "/invoices/{invoice_id}/files/{name}",
+    response_class=Response,
+    responses={
+        200: {"content": {kind.partition(";")[0]: {"schema": FILE} for kind in MEDIA_TYPE_OF.values()}},
+        304: {"description": "the caller has it already: If-None-Match names its digest"},
+        **refusals(Forbidden, NotFound, UnknownInvoice, UnknownFile, NotSignedYet),
+    },
+)
 async def get_file(
     invoice_id: UUID, name: str, caller: Caller, db: Db, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:

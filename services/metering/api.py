@@ -8,39 +8,41 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Final, Literal
 from urllib.parse import unquote
 
-from fastapi import APIRouter, Depends, Query, Request, Response, Security
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
+from libs.access.errors import TenantRequired
 from libs.access.principal import Principal
 from libs.access.request import Caller
-from libs.runtime.errors import NotFound
-from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, encode_cursor, moment, place_of
+from libs.runtime.errors import Forbidden, NotFound
+from libs.runtime.openapi import raw_body, refusals
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, encode_cursor, moment, place_of
 from libs.schemas import cloudevents
 from libs.schemas.events import Metric
 from libs.schemas.values import Instant, Quantity, from_microseconds
 from libs.schemas.zones import TZDATA_VERSION
 from services.metering.domain.bodies import MAX_BODY_BYTES, inflate, json_of
 from services.metering.domain.calendar import WindowSize
+from services.metering.domain.documented import EVENT_BODIES, JSON, PROTOBUF, SPAN_ANSWERS, SPAN_BODIES
 from services.metering.domain.events import window_of_us
 from services.metering.domain.exports import export_answer
 from services.metering.domain.intake import Intake, Taken, Verdict
 from services.metering.domain.meters import Meters
 from services.metering.domain.spans import from_protobuf
 from services.metering.domain.spans_json import from_json
-from services.metering.errors import BadBody, BodyTooLarge, BodyTooSlow, UnsupportedMedia
+from services.metering.errors import BadBody, BadQuery, BodyTooLarge, BodyTooSlow, IntakeFull, UnsupportedMedia
 from services.metering.handlers.edge import Gate, Load, UsageEdge
 from services.metering.handlers.queries import Queries, Question, Total
 from services.metering.store.ids import History
 
-JSON: Final = "application/json"
-PROTOBUF: Final = "application/x-protobuf"
 EVENTS_PATH: Final = "/v1/events/"
 _LENGTH_DIGITS: Final = 12  # of a content-length that is worth reading
 
-router = APIRouter(dependencies=[Security(HTTPBearer(auto_error=False, scheme_name="API key"))])
+INTAKE_REFUSALS: Final = refusals(BadBody, Forbidden, BodyTooSlow, BodyTooLarge, UnsupportedMedia, IntakeFull)
+
+router = APIRouter()
 
 
 class UsageAsked(BaseModel):
@@ -80,6 +82,23 @@ class UsageShown(BaseModel):
     watermark_at: Instant | None
     items: list[TotalShown]
     next_cursor: str | None
+
+
+class VerdictShown(BaseModel):
+    """What became of one event of a request; a rejected one has a stable `reason` and a `detail`."""
+
+    index: int
+    source: str | None
+    id: str | None
+    verdict: Literal["accepted", "rejected"]
+    reason: str | None = None
+    detail: str | None = None
+
+
+class VerdictsShown(BaseModel):
+    """A verdict for every event of a request, in its order."""
+
+    results: list[VerdictShown]
 
 
 class OtherBodyShown(BaseModel):
@@ -149,7 +168,15 @@ Asking = Annotated[Queries, Depends(queries_of)]
 InForce = Annotated[Meters, Depends(meters_of)]
 
 
-@router.post("/v1/traces", response_class=Response)
+@router.post(
+    "/v1/traces",
+    response_class=Response,
+    responses={
+        200: {"description": "taken; what was rejected is in `partialSuccess`", "content": SPAN_ANSWERS},
+        **INTAKE_REFUSALS,
+    },
+    openapi_extra=raw_body(SPAN_BODIES, "An OTLP export of spans; Content-Encoding may be gzip."),
+)
 async def export_traces(request: Request, caller: Caller, edge: Edge, gate: Bounded) -> Response:
     """Take an OTLP export of spans, protobuf or JSON; answer in the same encoding, once usage is durable."""
     caller.require("usage:write")
@@ -163,7 +190,13 @@ async def export_traces(request: Request, caller: Caller, edge: Edge, gate: Boun
     return Response(export_answer(taken, as_json=media == JSON), media_type=media)
 
 
-@router.post("/api/v1/events", response_class=Response, status_code=204)
+@router.post(
+    "/api/v1/events",
+    response_class=Response,
+    status_code=204,
+    responses={207: {"description": "a verdict for each event, in order", "model": VerdictsShown}, **INTAKE_REFUSALS},
+    openapi_extra=raw_body(EVENT_BODIES, "CloudEvents 1.0; Content-Encoding may be gzip."),
+)
 async def ingest_events(request: Request, caller: Caller, edge: Edge, gate: Bounded) -> Response:
     """Take CloudEvents (structured, batch or binary): 204 where all are taken, else 207 with a verdict for each."""
     caller.require("usage:write")
@@ -176,7 +209,7 @@ async def ingest_events(request: Request, caller: Caller, edge: Edge, gate: Boun
     return JSONResponse({"results": [_verdict(one) for one in taken.verdicts]}, status_code=207)
 
 
-@router.get("/v1/usage")
+@router.get("/v1/usage", responses=refusals(Forbidden, NotFound, MalformedCursor, TenantRequired, BadQuery))
 async def get_usage(
     asked: Annotated[UsageAsked, Query()], caller: Caller, queries: Asking, meters: InForce
 ) -> UsageShown:
@@ -199,7 +232,7 @@ async def get_usage(
     )
 
 
-@router.get("/v1/events/{source_and_id:path}")
+@router.get("/v1/events/{source_and_id:path}", responses=refusals(Forbidden, NotFound, TenantRequired))
 async def explain_event(
     source_and_id: str, request: Request, caller: Caller, queries: Asking, tenant: str | None = None
 ) -> EventShown:

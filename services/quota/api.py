@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Self
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from libs.access.errors import TenantRequired, WrongTenant
 from libs.access.request import Caller
-from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, page_of, place_of
+from libs.runtime.errors import Forbidden, NotFound, TooLarge
+from libs.runtime.openapi import refusals
+from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, page_of, place_of
 from libs.schemas.events import Limits, PlanChanged, PriceMap
 from libs.schemas.values import AnyTenantId, Instant, TenantId
 from libs.store.pool import Pool, transaction
 from services.quota.domain.gcra import MAX_PER_S
 from services.quota.domain.limits import Limit
 from services.quota.domain.plans import Act
+from services.quota.errors import (
+    CallerUnauthenticated,
+    CostExceedsBurst,
+    LimitReached,
+    PlanChangeTooEarly,
+    PlanPending,
+    QuotaUnavailable,
+    UnknownPlan,
+)
 from services.quota.handlers import Assigning, Checking, Held, Question
 from services.quota.store.plans import plans_after
 
@@ -27,7 +38,7 @@ PlanId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 router = APIRouter(
     prefix="/v1",
     max_body_size=MAX_BODY_BYTES,
-    dependencies=[Security(HTTPBearer(auto_error=False, scheme_name="API key"))],
+    responses=refusals(TooLarge),
 )
 
 
@@ -43,6 +54,10 @@ class CheckBody(Body):
     A tenant's own key names nobody; an edge names the tenant, or passes on the API key that it was called with as
     `token`. `storage_gb` compares what is stored and ignores the cost.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"limit": "qps", "cost": 1, "tenant": "tnt_aaaaaaaaaaaaaaaaaaaa"}]}
+    )
 
     limit: Limit
     cost: int = Field(1, ge=1, le=MAX_PER_S, strict=True)
@@ -93,6 +108,10 @@ class PlanShown(BaseModel):
 
 class PlanBody(Body):
     """The plan to be on, from `effective_at` on; without it, from now on."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"plan_id": "pro", "effective_at": "2030-01-01T00:00:00Z"}]}
+    )
 
     plan_id: PlanId
     effective_at: Instant | None = None
@@ -152,7 +171,13 @@ Desk = Annotated[Assigning, Depends(assigning_of)]
 Db = Annotated[Pool, Depends(pool_of)]
 
 
-@router.post("/check")
+@router.post(
+    "/check",
+    responses=refusals(
+        *(TenantRequired, CallerUnauthenticated, Forbidden, WrongTenant),
+        *(CostExceedsBurst, LimitReached, QuotaUnavailable, PlanPending),
+    ),
+)
 async def check(
     body: CheckBody, caller: Caller, checking: Annotated[Checking, Depends(checking_of)], response: Response
 ) -> CheckAnswer:
@@ -168,7 +193,7 @@ async def check(
     )
 
 
-@router.get("/plans")
+@router.get("/plans", responses=refusals(MalformedCursor))
 async def list_plans(
     _: Caller,
     db: Db,
@@ -182,7 +207,7 @@ async def list_plans(
     return page_of(found, limit, PlanShown.of, lambda plan: (plan.plan_id,))
 
 
-@router.get("/tenants/{tenant_id}/plan")
+@router.get("/tenants/{tenant_id}/plan", responses=refusals(Forbidden, NotFound))
 async def get_tenant_plan(tenant_id: AnyTenantId, caller: Caller, desk: Desk, db: Db) -> TenantPlanShown:
     """Return the plan that a tenant is on; another's is not found."""
     caller.require("quota:check", "quota:write")
@@ -191,7 +216,10 @@ async def get_tenant_plan(tenant_id: AnyTenantId, caller: Caller, desk: Desk, db
         return TenantPlanShown.of(visible, await desk.held(tx, visible))
 
 
-@router.put("/tenants/{tenant_id}/plan")
+@router.put(
+    "/tenants/{tenant_id}/plan",
+    responses=refusals(Forbidden, NotFound, PlanChangeTooEarly, UnknownPlan, PlanPending),
+)
 async def put_tenant_plan(
     tenant_id: AnyTenantId, body: PlanBody, caller: Caller, act: Annotated[Act, Depends(act_of)], desk: Desk, db: Db
 ) -> TenantPlanShown:

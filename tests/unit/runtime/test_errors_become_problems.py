@@ -3,8 +3,15 @@ from __future__ import annotations
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
+from pydantic import BaseModel
 
 from libs.runtime import errors, web
+
+
+class Count(BaseModel):
+    """A body."""
+
+    n: int
 
 
 async def nothing_to_wait_for() -> None:
@@ -85,6 +92,34 @@ async def test_an_unknown_path_is_a_problem_document() -> None:
         response = await client.get("/nowhere")
     assert response.status_code == 404
     assert response.json()["status"] == 404
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_wrong_method_is_a_problem_document_that_names_the_right_ones() -> None:
+    async with client_of(app_that_raises(OSError())) as client:
+        response = await client.put("/thing")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET")
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/thing/", "/docs", "/redoc"])
+async def test_there_are_no_redirects_and_no_pages_that_load_scripts_from_elsewhere(path: str) -> None:
+    async with client_of(app_that_raises(OSError())) as client:
+        response = await client.get(path)
+    assert (response.status_code, response.json()["error"]) == (404, "http_error")
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b'{"n": "seven"}', b"[]", b""])
+async def test_a_body_that_cannot_be_read_is_malformed_whatever_is_wrong_with_it(body: bytes) -> None:
+    app = app_that_raises(OSError())
+
+    @app.post("/count")
+    async def count(counted: Count) -> int:
+        return counted.n
+
+    async with client_of(app) as client:
+        response = await client.post("/count", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["error"]) == (400, "malformed")
     assert response.headers["content-type"] == "application/problem+json"
 
 
