@@ -81,6 +81,11 @@ class Places:
         return self.secrets / "operator.key"
 
     @property
+    def actor_key(self) -> Path:
+        """What keys the pseudonyms of people who come with tokens."""
+        return self.secrets / "actor.key"
+
+    @property
     def operator_digest(self) -> Path:
         """What the identity service knows of the operator's key."""
         return self.secrets / "operator.digest.json"

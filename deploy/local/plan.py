@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deploy.local.accounts import unprivileged_account
-from deploy.local.credentials import operator_key
+from deploy.local.credentials import operator_key, password
 from deploy.local.kafka.jars import JAR_FOLDER
 from deploy.local.kafka.server import Kafka
 from deploy.local.parts import Part
@@ -29,6 +29,7 @@ def plan_parts(places: Places, environ: Mapping[str, str], services: Sequence[Se
         services: the table of services.
     """
     operator_key(places.operator_key, places.operator_digest)
+    password(places.actor_key)
     ports = Ports(places.ports)
     backing = plan_backing(places, ports, environ, services)
     return [*backing.parts(), *(ServicePart(service, places, ports, backing) for service in services)]

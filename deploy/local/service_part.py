@@ -102,6 +102,7 @@ class ServicePart:
             "MAESTRO_ENV": "local",
             "MAESTRO_REGION": "local-1",
             "MAESTRO_INSTANCE": "0",
+            "MAESTRO_ACTOR_KEY_FILE": str(self._places.actor_key),
             **inherited(os.environ),
             "MAESTRO_HOST": HOST,
             "MAESTRO_PORT": str(self._ports.port(self.name)),

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from libs.access.bearer import HOW, bearer_of
 from libs.access.keys import digest_of, parse_key
 from libs.access.principal import Principal
 from libs.runtime.errors import Broken, Unauthenticated, Unavailable
 from libs.schemas.events import KeyChanged, TenantChanged
-from libs.schemas.values import TenantId
 
 MAX_KEYS: Final = 500_000  # about 400 MB when full; identity stops long before (MAX_LIVE_KEYS_PER_TENANT)
 MAX_TENANTS: Final = 500_000
 REVOKED_KEPT: Final = 65_536  # a straggler is at most a relay's batch old; this many revocations outlast any
-MAX_AUTHORIZATION_CHARS: Final = 256  # `Bearer ` and the longest key take 88; more is not worth looking at
-
-_SCHEME: Final = "bearer "
 _UNKNOWN_DIGEST: Final = bytes(32)  # no text is known with this SHA-256: comparing with it fails, at the usual cost
 
 
@@ -45,8 +43,10 @@ class Directory:
         max_keys: int = MAX_KEYS,
         max_tenants: int = MAX_TENANTS,
         revoked_kept: int = REVOKED_KEPT,
+        digest: Callable[[str], bytes] = digest_of,
     ) -> None:
         """Keep the keys of `env`, the second part of every key's text, within the bounds given."""
+        self._digest = digest
         self._env = env
         self._max_keys = max_keys
         self._max_tenants = max_tenants
@@ -82,14 +82,17 @@ class Directory:
             Unavailable: the directory is not caught up.
 
         """
+        return self.holder(bearer_of(authorization), now)
+
+    def holder(self, text: str, now: datetime) -> Principal:
+        """Return the principal of a key's text at `now`; raises as `authenticate`."""
         self.require_ready()
-        text = _bearer_token(authorization)
         key = parse_key(text)
         entry = self._entries.get(key.key_id, self._unknown) if key is not None else self._unknown
-        is_proven = hmac.compare_digest(digest_of(text), entry.digest)
+        is_proven = hmac.compare_digest(self._digest(text), entry.digest)
         is_ours = key is not None and key.env == self._env
         if not (is_proven and is_ours and self._is_live(entry, now)):
-            raise Unauthenticated("send `Authorization: Bearer <API key>` with a key that is valid here")
+            raise Unauthenticated(HOW)
         return entry.principal
 
     def tenant(self, tenant_id: str) -> TenantChanged | None:
@@ -99,6 +102,11 @@ class Directory:
     def knows(self, tenant_id: str) -> bool:
         """Tell whether there is a tenant of that id."""
         return tenant_id in self._tenants
+
+    def is_active(self, tenant_id: str) -> bool:
+        """Tell whether there is a tenant of that id whose own keys and tokens are taken."""
+        tenant = self._tenants.get(tenant_id)
+        return tenant is not None and tenant.status == "active"
 
     def on_tenant_changed(self, tenant: TenantChanged) -> None:
         """Take the tenant as it now is; raise Broken past the bound."""
@@ -142,17 +150,5 @@ class Directory:
 
     def _is_live(self, entry: _Entry, now: datetime) -> bool:
         is_unexpired = entry.expires_at is None or now < entry.expires_at
-        return is_unexpired and self._has_active_tenant(entry.principal.tenant_id)
-
-    def _has_active_tenant(self, tenant_id: TenantId | None) -> bool:
-        if tenant_id is None:
-            return True
-        tenant = self._tenants.get(tenant_id)
-        return tenant is not None and tenant.status == "active"
-
-
-def _bearer_token(authorization: str | None) -> str:
-    if authorization is None or len(authorization) > MAX_AUTHORIZATION_CHARS:
-        return ""
-    scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :]
-    return token.strip() if scheme.lower() == _SCHEME and token.isascii() else ""
+        tenant_id = entry.principal.tenant_id
+        return is_unexpired and (tenant_id is None or self.is_active(tenant_id))

@@ -18,3 +18,21 @@ class TenantRequired(Rejected):
 
     code = "tenant_required"
     title = "The request must name a tenant"
+
+
+class TooManyAttempts(Rejected):
+    """The address sent too many wrong credentials lately; what it sends now is not looked at."""
+
+    code = "too_many_attempts"
+    status = 429
+    title = "Too many failed attempts"
+
+    def __init__(self, detail: str, *, retry_after_s: int) -> None:
+        """Take the detail, and after how many whole seconds there is room again."""
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110, section 10.2.3."""
+        return {"retry-after": str(self.retry_after_s)}

@@ -8,9 +8,10 @@ from fastapi import Depends, Header, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
-from libs.access.directory import Directory
+from libs.access.door import Door
+from libs.access.errors import TooManyAttempts
+from libs.access.oidc.keyring import IssuerSilent
 from libs.access.principal import Principal
-from libs.runtime.clock import Clock
 from libs.runtime.errors import Unauthenticated, Unavailable
 from libs.runtime.openapi import with_refusals
 from libs.signing.digests import sha256_hex
@@ -20,11 +21,13 @@ from libs.store.once import Answer, Claim
 # What stands at every door, and so in the OpenAPI document of every route behind it.
 BEARER: Final = HTTPBearer(
     scheme_name="ApiKey",
-    bearerFormat="mst_<env>_<public id>_<secret>",
-    description="`Authorization: Bearer <API key>`; what a key may do are its scopes, see `GET /v1/me` of identity",
+    bearerFormat="mst_<env>_<public id>_<secret>, or a JWT of an issuer that the operator trusts",
+    description="`Authorization: Bearer <API key or token>`; what it may do are its scopes, see `GET /v1/me` of identity",
     auto_error=False,
 )
-BEARER.model = BEARER.model.model_copy(update=with_refusals(Unauthenticated, Unavailable))
+BEARER.model = BEARER.model.model_copy(
+    update=with_refusals(Unauthenticated, TooManyAttempts, Unavailable, IssuerSilent)
+)
 # What a route answers that takes an Idempotency-Key.
 CLAIM_REFUSALS: Final = (BadIdempotencyKey, IdempotencyKeyReused)
 
@@ -32,14 +35,14 @@ CLAIM_REFUSALS: Final = (BadIdempotencyKey, IdempotencyKeyReused)
 async def principal_of(
     request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
 ) -> Principal:
-    """Return who sent `request`; raise Unauthenticated or Unavailable.
+    """Return who sent `request`; raise Unauthenticated, TooManyAttempts or Unavailable.
 
-    Reads `app.state.directory` and `app.state.clock`, which the service's wiring puts there. Asynchronous so that
-    FastAPI calls it on the event loop, where the directory lives, and not on a thread.
+    Reads `app.state.door`, which the service's wiring puts there. Asynchronous so that FastAPI calls it on the event
+    loop, where the door lives, and not on a thread.
     """
-    directory: Directory = request.app.state.directory
-    clock: Clock = request.app.state.clock
-    return directory.authenticate(request.headers.get("authorization"), clock.now())
+    door: Door = request.app.state.door
+    peer = None if request.client is None else request.client.host
+    return await door.admit(request.headers.get("authorization"), peer, request.headers.getlist("x-forwarded-for"))
 
 
 Caller = Annotated[Principal, Depends(principal_of)]

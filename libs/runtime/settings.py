@@ -45,6 +45,9 @@ class ServiceSettings(BaseSettings):
         validation_alias=AliasChoices("MAESTRO_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         description="address of an OTLP/HTTP collector, without a path: spans go there",
     )
+    issuers_file: Path | None = Field(None, description="whose tokens are taken beside API keys (YAML or JSON)")
+    actor_key_file: Path | None = Field(None, description="keys the pseudonyms of those who come with tokens")
+    trusted_proxies: Networks = Field((), description="networks of proxies whose X-Forwarded-For is believed")
     outbound_allowed: Networks = Field(
         (), description="networks that HTTP requests of ours may reach beyond public ones"
     )

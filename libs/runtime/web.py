@@ -223,4 +223,5 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
         timeout_graceful_shutdown=DRAIN_S,
         server_header=False,
         timeout_keep_alive=30,
+        proxy_headers=False,  # libs/access/peers.py believes the proxies that the operator names, and no others
     )

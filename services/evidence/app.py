@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from libs.access.directory import Directory
+from libs.access.door import open_door
 from libs.access.feed import fed
 from libs.bus.kafka import KafkaBus
 from libs.bus.offsets import BUS_MIGRATIONS
@@ -54,11 +55,11 @@ def create(settings: EvidenceSettings) -> FastAPI:
             relay = Relay(pool, bus, service=SERVICE, instance=settings.instance)
             consumer = invoice_consumer(bus, pool, settings.instance, signer)
             await stack.enter_async_context(fed(directory, bus))
+            app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             await stack.enter_async_context(background("relay", relay.run()))
             await stack.enter_async_context(background("signing of invoices", consumer.run()))
             yield
 
     app = create_app(SERVICE, lifespan, ready=ready)
-    app.state.directory, app.state.clock = directory, clock
     app.include_router(router)
     return app

@@ -10,6 +10,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from libs.access.directory import Directory
+from libs.access.door import open_door
 from libs.access.feed import fed
 from libs.bus.kafka import KafkaBus
 from libs.bus.offsets import BUS_MIGRATIONS
@@ -53,7 +54,7 @@ def create(settings: IdentitySettings) -> FastAPI:
             await stack.enter_async_context(background("relay", relay.run()))
             await stack.enter_async_context(background(f"reader of {PLANS_TOPIC}", plan_table.run()))
             await stack.enter_async_context(fed(directory, bus))
-            app.state.clock, app.state.directory = clock, directory
+            app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             app.state.registrar, app.state.pool = registrar, pool
             yield
 

@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from libs.access.directory import Directory
+from libs.access.door import open_door
 from libs.access.feed import fed
 from libs.bus.kafka import KafkaBus
 from libs.bus.offsets import BUS_MIGRATIONS
@@ -48,7 +49,7 @@ def create(settings: InvoicingSettings, *, bus: Bus | None = None, clock: Clock 
             stack.push_async_callback(bus.stop)
             await bus.ensure_topics(topics_of(SERVICE))
             app.state.pool, app.state.closing = pool, closing
-            app.state.directory, app.state.clock = directory, clock
+            app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             await stack.enter_async_context(fed(directory, bus))
             relay = Relay(pool, bus, service=SERVICE, instance=settings.instance)
             await stack.enter_async_context(background("relay", relay.run()))

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from libs.access.directory import Directory
+from libs.access.door import open_door
 from libs.access.feed import fed
 from libs.bus.kafka import KafkaBus
 from libs.bus.offsets import BUS_MIGRATIONS
@@ -61,7 +62,8 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             ):
                 await stack.enter_async_context(background(name, work))
             await stack.enter_async_context(fed(directory, bus))
-            app.state.clock, app.state.directory, app.state.gate = clock, directory, Gate()
+            app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
+            app.state.gate = Gate()
             app.state.edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
             app.state.queries, app.state.meters = Queries(pool, reading, fingerprints), meters
             app.state.shards, app.state.pool = shards, pool

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Self
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from libs.access.bearer import MAX_CREDENTIAL_CHARS
 from libs.access.errors import TenantRequired, WrongTenant
 from libs.access.request import Caller
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
@@ -30,8 +31,8 @@ from services.quota.errors import (
 from services.quota.handlers import Assigning, Checking, Held, Question
 from services.quota.store.plans import plans_after
 
-MAX_BODY_BYTES: Final = 4_096  # the largest question, with a key in it, is a tenth of this
-MAX_NAME_CHARS: Final = 256  # more than any tenant id or API key has
+MAX_BODY_BYTES: Final = 16_384  # the largest question, with a token in it, is half of this
+MAX_NAME_CHARS: Final = 256  # more than any tenant id has
 
 PlanId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
@@ -51,8 +52,8 @@ class Body(BaseModel):
 class CheckBody(Body):
     """May `cost` of `limit` pass now?
 
-    A tenant's own key names nobody; an edge names the tenant, or passes on the API key that it was called with as
-    `token`. `storage_gb` compares what is stored and ignores the cost.
+    A tenant's own key names nobody; an edge names the tenant, or passes on the API key or token that it was called
+    with as `token`. `storage_gb` compares what is stored and ignores the cost.
     """
 
     model_config = ConfigDict(
@@ -62,7 +63,7 @@ class CheckBody(Body):
     limit: Limit
     cost: int = Field(1, ge=1, le=MAX_PER_S, strict=True)
     tenant: str | None = Field(None, max_length=MAX_NAME_CHARS)
-    token: str | None = Field(None, max_length=MAX_NAME_CHARS)
+    token: str | None = Field(None, max_length=MAX_CREDENTIAL_CHARS)
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:

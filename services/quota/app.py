@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from libs.access.directory import Directory
+from libs.access.door import open_door
 from libs.access.feed import fed
 from libs.bus.kafka import KafkaBus
 from libs.bus.offsets import BUS_MIGRATIONS
@@ -61,7 +62,8 @@ def create(settings: QuotaSettings) -> FastAPI:
                 await stack.enter_async_context(background(f"consumer of {purpose}", consumer.run()))
             await stack.enter_async_context(background("settling", Settling(pool, clock).run()))
             app.state.pool, app.state.assigning = pool, assigning
-            app.state.checking = Checking(directory, plan_table, limiter, pool, clock)
+            door = await stack.enter_async_context(open_door(settings, directory, clock))
+            app.state.door, app.state.checking = door, Checking(door, plan_table, limiter, pool, clock)
             yield
 
     async def ready() -> None:
@@ -71,6 +73,5 @@ def create(settings: QuotaSettings) -> FastAPI:
             raise Unavailable("the plans are still being read; try again")
 
     app = create_app(SERVICE, lifespan, ready=ready)
-    app.state.directory, app.state.clock = directory, clock
     app.include_router(api.router)
     return app

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from libs.access.directory import Directory
+from libs.access.bearer import HOW
+from libs.access.door import Door
 from libs.access.principal import Principal
 from libs.bus.envelope import Received
 from libs.bus.outbox import say
@@ -28,7 +29,7 @@ PLANS_TOPIC = "plan-changes"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May `cost` of `limit` pass now? For the tenant named, or the holder of `token` (an API key), or the asker."""
+    """May `cost` of `limit` pass now? For the tenant named, or the holder of `token` (API key or JWT), or the asker."""
 
     limit: Limit
     cost: int = 1
@@ -40,7 +41,7 @@ class Question:
 class Checking:
     """Answers checks. All it needs but the bucket itself, and a gauge, is in memory."""
 
-    directory: Directory
+    door: Door
     plan_table: PlanTable
     limiter: Limiter
     pool: Pool
@@ -56,9 +57,8 @@ class Checking:
 
         """
         caller.require("quota:check")
-        now = self.clock.now()
-        tenant_id = self._tenant(caller, asked, now)
-        plan = self.plan_table.in_force(tenant_id, now)
+        tenant_id = await self._tenant(caller, asked)
+        plan = self.plan_table.in_force(tenant_id, self.clock.now())
         try:
             standing = await self._standing(tenant_id, plan, asked)
         except LimitReached:
@@ -76,15 +76,13 @@ class Checking:
         verdict = await self.limiter.spend(tenant_id, asked.limit, rate, asked.cost)
         return rate_standing(tenant_id, asked.limit, plan, verdict)
 
-    def _tenant(self, caller: Principal, asked: Question, now: datetime) -> TenantId:
+    async def _tenant(self, caller: Principal, asked: Question) -> TenantId:
         if asked.token is None:
             return caller.tenant(asked.tenant)
         try:
-            holder = self.directory.authenticate(f"Bearer {asked.token}", now)
+            holder = await self.door.holder(asked.token)  # counts no failure: the address is the gateway's
         except Unauthenticated as error:
-            raise CallerUnauthenticated(
-                "send `Authorization: Bearer <API key>` with a key that is valid here"
-            ) from error
+            raise CallerUnauthenticated(HOW) from error
         if holder.tenant_id is None:
             raise CallerUnauthenticated(f"a key of kind {holder.kind} is no tenant's: call with a tenant's own key")
         return caller.tenant(holder.tenant_id)

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from libs.access.directory import Directory
+from libs.access.door import Door
 from libs.access.keys import ApiKey, Randomness, new_key
+from libs.runtime.clock import Clock, ManualClock
 from libs.schemas.events import KeyChanged, KeyKind, TenantChanged
 from libs.schemas.values import TenantId
 
@@ -55,6 +57,11 @@ def directory_of(*said: TenantChanged | KeyChanged) -> Directory:
             directory.on_key_changed(one)
     directory.trust()
     return directory
+
+
+def door_of(*said: TenantChanged | KeyChanged, clock: Clock | None = None) -> Door:
+    """Return a door that knows what was said."""
+    return Door(directory_of(*said), clock or ManualClock(NOW))
 
 
 def bearer(key: ApiKey) -> str:

@@ -22,7 +22,7 @@ from libs.store.pool import Pool, transaction
 from services.evidence.api import router
 from services.evidence.handlers import Reading, Signer, adopt_key
 from services.evidence.store.objects import ObjectStore
-from tests.support.access import NOW, api_key, bearer, directory_of, key_changed, tenant_changed
+from tests.support.access import NOW, api_key, bearer, door_of, key_changed, tenant_changed
 from tests.support.issued_invoices import OTHER_TENANT, TENANT, issued_invoice, received
 
 OWN, OTHER, OPERATOR, BLIND = (api_key(seed) for seed in range(4))
@@ -53,8 +53,8 @@ async def serving(reading: Reading) -> FastAPI:
 
     app = create_app("evidence", lambda _: _nothing(), ready=ready)
     app.include_router(router)
-    app.state.reading, app.state.clock = reading, ManualClock(NOW)
-    app.state.directory = directory_of(
+    app.state.reading = reading
+    app.state.door = door_of(
         tenant_changed(TENANT),
         tenant_changed(OTHER_TENANT),
         key_changed(OWN, "tenant", tenant_id=TENANT, scopes=SCOPES),

@@ -8,10 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.runtime.clock import ManualClock
 from services.identity.app import create
 from services.identity.settings import IdentitySettings
-from tests.support.access import ENV, NOW, api_key, bearer, directory_of, key_changed, tenant_changed, tenant_id
+from tests.support.access import ENV, api_key, bearer, door_of, key_changed, tenant_changed, tenant_id
 
 A = tenant_id(1)
 POWERLESS, EDGE, OPERATOR = api_key(1), api_key(2), api_key(3)
@@ -33,8 +32,7 @@ BODIES = {
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = create(IdentitySettings(env=ENV))
-    app.state.clock = ManualClock(NOW)
-    app.state.directory = directory_of(
+    app.state.door = door_of(
         tenant_changed(A),
         key_changed(POWERLESS, "tenant", tenant_id=A, scopes=()),
         key_changed(EDGE, "edge", act_for=(A,), scopes=("usage:write", "quota:check")),
