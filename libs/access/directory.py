@@ -20,7 +20,7 @@ from libs.access.principal import Principal
 from libs.runtime.errors import Broken, Unauthenticated, Unavailable
 from libs.schemas.events import KeyChanged, TenantChanged
 
-MAX_KEYS: Final = 500_000  # about 400 MB when full; identity stops long before (MAX_LIVE_KEYS_PER_TENANT)
+MAX_KEYS: Final = 500_000  # about 400 MB when full; two of each tenant (identity holds to that), and all edges'
 MAX_TENANTS: Final = 500_000
 REVOKED_KEPT: Final = 65_536  # a straggler is at most a relay's batch old; this many revocations outlast any
 _UNKNOWN_DIGEST: Final = bytes(32)  # no text is known with this SHA-256: comparing with it fails, at the usual cost

@@ -22,8 +22,9 @@ from services.identity.errors import (
     UnknownTenants,
 )
 
-# Live keys of one tenant (a key per deployment, and some more) and of all edges: every edge holds them all in memory.
-MAX_LIVE_KEYS: Final = {"tenant": 100, "edge": 1_000}
+# Live keys: of one tenant the one in use and the one that replaces it, so that no forgotten key stays good; of all edges
+# as many as every service holds in memory without a thought.
+MAX_LIVE_KEYS: Final = {"tenant": 2, "edge": 1_000}
 MAX_PLANS: Final = 10_000
 FIRST_KEY_NAME: Final = "first key"
 OPERATOR_KEY_NAME: Final = "operator of the set-up"
