@@ -22,7 +22,7 @@ from libs.store.once import Answer, Claim
 BEARER: Final = HTTPBearer(
     scheme_name="ApiKey",
     bearerFormat="mst_<env>_<public id>_<secret>, or a JWT of an issuer that the operator trusts",
-    description="`Authorization: Bearer <API key or token>`; what it may do are its scopes, see `GET /v1/me` of identity",
+    description="`Authorization: Bearer <API key or token>`; its scopes say what it may do (`GET /v1/me` of identity)",
     auto_error=False,
 )
 BEARER.model = BEARER.model.model_copy(

@@ -22,7 +22,7 @@ from services.identity.errors import (
     UnknownTenants,
 )
 
-# Live keys: of one tenant the one in use and the one that replaces it, so that no forgotten key stays good; of all edges
+# Live keys: of a tenant the one in use and the one that replaces it, so that no forgotten key stays good; of all edges
 # as many as every service holds in memory without a thought.
 MAX_LIVE_KEYS: Final = {"tenant": 2, "edge": 1_000}
 MAX_PLANS: Final = 10_000
