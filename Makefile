@@ -59,6 +59,9 @@ test: setup check  ## everything, on the real parts
 audit: setup  ## what is known against the pinned packages (asks the package index)
 	@$(BIN)/python -m deploy.supply_chain.audit
 
+contracts: setup  ## what the code promises, as files: JSON Schemas, AsyncAPI, OpenAPI
+	@$(BIN)/python -m deploy.contracts write
+
 tools:  ## the tools that tests hold us to: cosign (needs Go, some minutes once)
 	@deploy/tools/build.sh cosign
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
@@ -13,6 +14,16 @@ from libs.runtime.errors import Broken
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "proto" / "topics"
 DEAD_LETTER_SUFFIX: Final = "-dlq"
+
+
+class Deprecation(BaseModel):
+    """An event type that has a successor: still said and read until `removable_on`, a day on which it may go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    deprecated_on: date
+    removable_on: date
+    replaced_by: str
 
 
 class TopicSpec(BaseModel):
@@ -30,6 +41,8 @@ class TopicSpec(BaseModel):
     retention_h: int | None = Field(None, ge=168, description="hours; at least seven days, None where compacted")
     max_record_bytes: int = 1_048_576
     types: tuple[str, ...] = ()
+    format: str | None = Field(None, description="what the records are, where they are no events of ours")
+    deprecated: dict[str, Deprecation] = Field(default_factory=dict, description="by event type")
     dead_letter: bool = True
 
     @property

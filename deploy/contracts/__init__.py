@@ -1,0 +1,1 @@
+"""What Maestro promises to those who talk with it: written down from the code, checked in, and compared over time."""
