@@ -62,8 +62,9 @@ audit: setup  ## what is known against the pinned packages (asks the package ind
 contracts: setup  ## what the code promises, as files: JSON Schemas, AsyncAPI, OpenAPI
 	@$(BIN)/python -m deploy.contracts write
 
-tools:  ## the tools that tests hold us to: cosign (needs Go, some minutes once)
+tools:  ## the tools that tests hold us to: cosign, the OpenTelemetry Collector (needs Go, some minutes once)
 	@deploy/tools/build.sh cosign
+	@deploy/tools/build.sh otelcol
 
 bench-start: setup  ## from `make demo` to the first event, cold and warm (some minutes; leaves no stack)
 	@$(BIN)/python tests/bench/measure_first_event.py
