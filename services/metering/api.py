@@ -23,7 +23,8 @@ from libs.schemas import cloudevents
 from libs.schemas.events import Metric
 from libs.schemas.values import Instant, Quantity, from_microseconds
 from libs.schemas.zones import TZDATA_VERSION
-from services.metering.domain.bodies import MAX_BODY_BYTES, inflate, json_of
+from services.metering.domain.bodies import json_of
+from services.metering.domain.bounds import BOUNDS
 from services.metering.domain.calendar import WindowSize
 from services.metering.domain.documented import EVENT_BODIES, JSON, PROTOBUF, SPAN_ANSWERS, SPAN_BODIES
 from services.metering.domain.events import window_of_us
@@ -282,15 +283,14 @@ def _media_of(request: Request) -> str:
 async def _body_of(request: Request, gate: Gate, sender: str) -> AsyncIterator[bytes]:
     """Hold the inflated body within all bounds while the block runs."""
     _refuse_declared(request)
-    encoding = request.headers.get("content-encoding", "").strip().lower()
     with gate.enter(sender) as load:
         received = await _receive(request, load, gate.receive_s)
-        if not encoding:
-            yield received
-            return
-        plain = inflate(received, encoding)
-        load.grow(len(plain))
-        yield plain
+        yield load.inflated(received, _encoding_of(request))
+
+
+def _encoding_of(request: Request) -> str:
+    # Said in one header or in several, two encodings are two: the first alone would hide the other.
+    return ", ".join(request.headers.getlist("content-encoding")).strip().lower()
 
 
 def _sender(caller: Principal) -> str:
@@ -301,7 +301,7 @@ def _refuse_declared(request: Request) -> None:
     """Refuse a body that is over the bound by its own header, before any of it is read."""
     declared = request.headers.get("content-length", "")
     readable = declared.isascii() and declared.isdecimal() and len(declared) <= _LENGTH_DIGITS
-    if readable and int(declared) > MAX_BODY_BYTES:
+    if readable and int(declared) > BOUNDS.sent_bytes:
         raise _over_bound()
 
 
@@ -311,7 +311,7 @@ async def _receive(request: Request, load: Load, within_s: float) -> bytes:
     try:
         async with asyncio.timeout(within_s):
             async for chunk in request.stream():
-                if load.size_bytes + len(chunk) > MAX_BODY_BYTES:
+                if load.size_bytes + len(chunk) > BOUNDS.sent_bytes:
                     raise _over_bound()
                 load.grow(len(chunk))
                 chunks.append(chunk)
@@ -323,7 +323,7 @@ async def _receive(request: Request, load: Load, within_s: float) -> bytes:
 
 
 def _over_bound() -> BodyTooLarge:
-    return BodyTooLarge(f"a body has at most {MAX_BODY_BYTES} bytes; send several")
+    return BodyTooLarge(f"a body has at most {BOUNDS.sent_bytes} bytes; send several")
 
 
 def _verdict(one: Verdict) -> dict[str, object]:

@@ -9,12 +9,9 @@ from typing import Final
 import msgspec
 
 from libs.schemas.values import BadNumber, decimal_of, plain
-from services.metering.domain.events import Attributes, Scalar
+from services.metering.domain.events import MAX_ATTRIBUTES, MAX_NAME_CHARS, MAX_TEXT_CHARS, Attributes, Scalar
 from services.metering.errors import BadAttributes
 
-MAX_ATTRIBUTES: Final = 256  # twice what a stock OpenTelemetry SDK lets a span have
-MAX_NAME_CHARS: Final = 256
-MAX_TEXT_CHARS: Final = 8192  # a GraphQL document fits; bodies do not belong in usage
 MAX_EVENT_CHARS: Final = 16_384  # names and texts of one event: at most 64 KiB encoded, so a record holds many events
 MAX_DEPTH: Final = 8
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
+from libs.schemas.cloudevents import MAX_ATTRIBUTE_CHARS
 from libs.schemas.values import GRAIN, MICROSECOND
 
-Scalar: TypeAlias = str | int | bool | None
-Attributes: TypeAlias = dict[str, Scalar]
+MAX_ATTRIBUTES: Final = 256  # twice what a stock OpenTelemetry SDK lets a span have
+MAX_NAME_CHARS: Final = 256
+MAX_TEXT_CHARS: Final = 8192  # a GraphQL document fits; bodies do not belong in usage
+
+# The bounds hold where a record of usage-shards is decoded, too: msgspec checks them as it goes.
+Key: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_ATTRIBUTE_CHARS)]
+Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
+Scalar: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARS)] | int | bool | None
+Attributes: TypeAlias = Annotated[dict[Name, Scalar], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
 
 GRAIN_US: Final = GRAIN // MICROSECOND
 
@@ -34,12 +43,12 @@ class UsageEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     since 1970 in UTC. time_stamped: the sender gave no time and the edge stamped its own.
     """
 
-    key: bytes
+    key: Key
     digest: int
-    tenant_id: str
-    source: str
-    id: str
-    type: str
+    tenant_id: Text
+    source: Text
+    id: Text
+    type: Text
     kind: Kind
     time_us: int
     time_stamped: bool

@@ -15,6 +15,7 @@ from libs.schemas import cloudevents
 from libs.schemas.cloudevents import MAX_ATTRIBUTE_CHARS, CloudEvent
 from libs.schemas.values import MICROSECOND, microseconds
 from services.metering.domain.attributes import collect, flat, scalar
+from services.metering.domain.bounds import BOUNDS
 from services.metering.domain.events import Attributes, Kind, UsageEvent
 from services.metering.domain.identity import Fingerprints
 from services.metering.domain.meters import Failed, Meters
@@ -24,7 +25,6 @@ from services.metering.errors import BadSpan, BodyTooLarge, TooFarAhead, TooOld,
 DEDUP_HORIZON: Final = timedelta(days=35)
 PAST_BOUND: Final = DEDUP_HORIZON - timedelta(days=1)  # a day's margin for what still waits in Kafka
 FUTURE_BOUND: Final = timedelta(minutes=15)  # one window: more than clocks of honest senders disagree
-MAX_EVENTS: Final = 10_000  # of one request; decoding as many holds the loop for some hundred milliseconds
 TENANT_ATTRIBUTE: Final = "maestro.tenant.id"
 SPAN_SOURCE: Final = "otel/"
 WHOLE_DATA: Final = "data"  # the attribute that holds event data which is no JSON object
@@ -92,8 +92,8 @@ class Intake:
     def _each(self, items: Iterable[T], read: Callable[[T], UsageEvent | None], names: Callable[[T], Names]) -> Taken:
         taken = Taken()
         for index, item in enumerate(items):
-            if index >= MAX_EVENTS:
-                raise BodyTooLarge(f"a request holds at most {MAX_EVENTS} events; send several")
+            if index >= BOUNDS.events:
+                raise BodyTooLarge(f"a request holds at most {BOUNDS.events} events; send several")
             source, event_id = names(item)
             try:
                 event = read(item)
@@ -118,6 +118,9 @@ class Intake:
         return self._usage(tenant_id, (event.source, event.id), event.type, Kind.CLOUDEVENT, time_us, attributes)
 
     def _span(self, span: Span) -> UsageEvent | None:
+        unreadable = span.unreadable or span.origin.unreadable
+        if unreadable is not None:
+            raise BadSpan(unreadable)
         kind = _KIND_OF_OTLP.get(span.kind, Kind.SPAN_UNSPECIFIED)
         attributes = dict(span.attributes)
         inherited = [(name, value) for name, value in span.origin.attributes if name not in attributes]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
+from services.metering.domain.bounds import BOUNDS
 from services.metering.domain.events import UsageEvent
 from services.metering.domain.identity import partition_of, shard_of
 from services.metering.errors import BadShardRecord
@@ -21,7 +22,9 @@ MAX_RECORD_BYTES: Final = 524_288  # a quarter of the topic's bound: a fetch the
 _ARRAY32: Final = b"\xdd"  # MessagePack: an array whose length has four bytes
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(list[UsageEvent])
+_DECODER: Final[msgspec.msgpack.Decoder[list[UsageEvent]]] = msgspec.msgpack.Decoder(
+    Annotated[list[UsageEvent], msgspec.Meta(max_length=BOUNDS.events)]
+)
 
 
 def decode(value: bytes | None) -> list[UsageEvent]:

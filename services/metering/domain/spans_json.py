@@ -12,9 +12,18 @@ from typing import Final
 
 import msgspec
 
-from services.metering.domain.bodies import decimal_or_text
-from services.metering.domain.spans import Pairs, Span, exact_double, origin_of
-from services.metering.errors import BadBody
+from services.metering.domain.bodies import decimal_or_text, require_strict
+from services.metering.domain.spans import (
+    UNNAMED_SERVICE,
+    Origin,
+    Pairs,
+    Span,
+    deeper,
+    exact_double,
+    members,
+    origin_of,
+)
+from services.metering.errors import BadBody, BadSpan
 
 Number = str | int
 
@@ -60,33 +69,53 @@ _VALUE: Final = msgspec.json.Decoder(float_hook=decimal_or_text)
 
 
 def from_json(body: bytes) -> Iterator[Span]:
-    """Yield the spans of a request in OTLP's JSON; raise BadBody where it is none."""
+    """Yield the spans of a request in OTLP's JSON; raise BadBody where it is none, BodyTooLarge past BOUNDS."""
+    require_strict(body)
     try:
         request = _REQUEST.decode(body)
         for of_resource in request.resource_spans or ():
-            resource = of_resource.resource
-            origin = origin_of(_pairs(resource.attributes if resource else None))
+            origin = _origin(of_resource.resource or _Resource())
             for of_scope in of_resource.scope_spans or ():
                 for span in of_scope.spans or ():
-                    yield Span(
-                        origin,
-                        span.name,
-                        span.kind,
-                        binascii.unhexlify(span.trace_id),
-                        binascii.unhexlify(span.span_id),
-                        int(span.start_time_unix_nano),
-                        int(span.end_time_unix_nano),
-                        _pairs(span.attributes),
-                    )
+                    yield _read(origin, span)
     except (ValueError, OverflowError, RecursionError) as error:  # msgspec's and binascii's are ValueErrors
         raise BadBody(f"the body is not OTLP JSON: {error}") from error
 
 
+def _origin(resource: _Resource) -> Origin:
+    try:
+        return origin_of(_pairs(resource.attributes))
+    except BadSpan as refused:
+        return Origin(UNNAMED_SERVICE, [], refused.detail)
+
+
+def _read(origin: Origin, span: _Span) -> Span:
+    pairs, unreadable = _readable(span)
+    return Span(
+        origin,
+        span.name,
+        span.kind,
+        binascii.unhexlify(span.trace_id),
+        binascii.unhexlify(span.span_id),
+        int(span.start_time_unix_nano),
+        int(span.end_time_unix_nano),
+        pairs,
+        unreadable,
+    )
+
+
+def _readable(span: _Span) -> tuple[Pairs, str | None]:
+    try:
+        return _pairs(span.attributes), None
+    except BadSpan as refused:
+        return [], refused.detail
+
+
 def _pairs(attributes: list[_KeyValue] | None) -> Pairs:
-    return [(one.key, _value(_VALUE.decode(one.value))) for one in attributes or ()]
+    return [(one.key, _value(_VALUE.decode(one.value), 0)) for one in attributes or ()]
 
 
-def _value(value: object) -> object:
+def _value(value: object, depth: int) -> object:
     if value is None:
         return None
     if not isinstance(value, dict) or len(value) > 1:
@@ -94,40 +123,43 @@ def _value(value: object) -> object:
     for field, content in value.items():
         read = _READERS.get(field)
         if read is not None:
-            return read(content)
+            return read(content, depth)
     return None
 
 
-def _text(content: object) -> object:
+def _text(content: object, _: int) -> object:
     if not isinstance(content, str):
         raise BadBody("`stringValue` and `bytesValue` are text")
     return content
 
 
-def _flag(content: object) -> object:
+def _flag(content: object, _: int) -> object:
     if not isinstance(content, bool):
         raise BadBody("`boolValue` is true or false")
     return content
 
 
-def _whole(content: object) -> object:
+def _whole(content: object, _: int) -> object:
     if isinstance(content, bool) or not isinstance(content, str | int):
         raise BadBody("`intValue` is an integer, as a number or as text")
     return int(content)
 
 
-def _double(content: object) -> object:
+def _double(content: object, _: int) -> object:
     if isinstance(content, bool) or not isinstance(content, str | int | Decimal):
         raise BadBody("`doubleValue` is a number")
     return exact_double(float(content))
 
 
-def _array(content: object) -> object:
-    return [_value(one) for one in _members(content)]
+def _array(content: object, depth: int) -> object:
+    within = deeper(depth)
+    return [_value(one, within) for one in _members(content)]
 
 
-def _fields(content: object) -> object:
-    return {str(one.get("key", "")): _value(one.get("value", {})) for one in _members(content) if isinstance(one, dict)}
+def _fields(content: object, depth: int) -> object:
+    within = deeper(depth)
+    fields = [one for one in _members(content) if isinstance(one, dict)]
+    return members([(str(one.get("key", "")), _value(one.get("value"), within)) for one in fields])
 
 
 def _members(content: object) -> list[object]:
@@ -137,7 +169,7 @@ def _members(content: object) -> list[object]:
     return values
 
 
-_READERS: Final[dict[str, Callable[[object], object]]] = {
+_READERS: Final[dict[str, Callable[[object, int], object]]] = {
     "stringValue": _text,
     "boolValue": _flag,
     "intValue": _whole,

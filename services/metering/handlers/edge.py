@@ -15,6 +15,7 @@ from libs.runtime.crashpoints import crash_point
 from libs.runtime.tracing import TRACEPARENT, current_traceparent
 from libs.schemas.values import microseconds
 from services.metering import metrics
+from services.metering.domain.encodings import UNENCODED, plain_pieces
 from services.metering.domain.identity import Fingerprints, first_shard_of
 from services.metering.domain.intake import Intake, Taken, TenantOf
 from services.metering.domain.meters import Meters
@@ -42,6 +43,19 @@ class Load:
         """Hold room for `size` more bytes; raise IntakeFull where there is none. A lone request always finds room."""
         self._gate.make_room(self._sender, self.size_bytes, size)
         self.size_bytes += size
+
+    def inflated(self, received: bytes, encoding: str) -> bytes:
+        """Return the body without its encoding, holding room for each piece of it before the next is made.
+
+        Raises IntakeFull where there is none, and what `plain_pieces` raises.
+        """
+        if encoding in UNENCODED:
+            return received
+        pieces: list[bytes] = []
+        for piece in plain_pieces(received, encoding):
+            self.grow(len(piece))
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
 class Gate:

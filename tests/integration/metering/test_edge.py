@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from libs.bus.memory import MemoryBus
-from services.metering.domain.bodies import MAX_BODY_BYTES, MAX_INFLATED_BYTES
+from services.metering.domain.bounds import BOUNDS
 from services.metering.handlers.edge import Gate
 from tests.support.metering_world import World
 
@@ -111,11 +111,11 @@ async def test_an_export_in_json_is_answered_in_json(world: World) -> None:
         (EVENTS, BATCH | {"content-encoding": "gzip"}, b"no gzip", 400, "bad_body"),
         (EVENTS, BATCH | {"content-encoding": "gzip"}, gzip.compress(b"[]")[:-4], 400, "bad_body"),
         (TRACES, {"content-type": "application/x-protobuf"}, b"\xff\xff", 400, "bad_body"),
-        (EVENTS, BATCH, b"[" + b" " * MAX_BODY_BYTES + b"]", 413, "body_too_large"),
+        (EVENTS, BATCH, b"[" + b" " * BOUNDS.sent_bytes + b"]", 413, "body_too_large"),
         (
             EVENTS,
             BATCH | {"content-encoding": "gzip"},
-            gzip.compress(b" " * (MAX_INFLATED_BYTES + 1)),
+            gzip.compress(b" " * (BOUNDS.plain_bytes + 1)),
             413,
             "body_too_large",
         ),

@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from services.metering.domain.attributes import MAX_ATTRIBUTES, MAX_DEPTH, MAX_TEXT_CHARS, collect, flat, number
+from services.metering.domain.attributes import MAX_DEPTH, collect, flat, number
+from services.metering.domain.events import MAX_ATTRIBUTES, MAX_TEXT_CHARS
 from services.metering.errors import BadAttributes
 
 

@@ -1,43 +1,17 @@
 from __future__ import annotations
 
-import gzip
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from services.metering.domain import bodies
-from services.metering.domain.bodies import inflate, json_of
+from services.metering.domain.bodies import json_of, require_strict
+from services.metering.domain.bounds import BOUNDS
 from services.metering.domain.exports import MAX_REASONS, export_answer
 from services.metering.domain.intake import Taken, Verdict
-from services.metering.errors import BadBody, BodyTooLarge, UnsupportedMedia
-
-
-@pytest.mark.parametrize("encoding", ["", "identity"])
-def test_a_plain_body_stays_as_it_is(encoding: str) -> None:
-    assert inflate(b"plain", encoding) == b"plain"
-
-
-def test_gzip_is_inflated() -> None:
-    assert inflate(gzip.compress(b"plain"), "gzip") == b"plain"
-
-
-def test_a_bomb_is_refused_before_it_fills_the_memory() -> None:
-    bomb = gzip.compress(bytes(bodies.MAX_INFLATED_BYTES + 1))
-    with pytest.raises(BodyTooLarge, match=str(bodies.MAX_INFLATED_BYTES)):
-        inflate(bomb, "gzip")
-
-
-@pytest.mark.parametrize("body", [b"", b"plain", gzip.compress(b"plain")[:-1], gzip.compress(b"plain") + b"more"])
-def test_what_is_not_whole_gzip_is_refused(body: bytes) -> None:
-    with pytest.raises(BadBody):
-        inflate(body, "gzip")
-
-
-def test_another_encoding_is_refused() -> None:
-    with pytest.raises(UnsupportedMedia, match="br"):
-        inflate(b"", "br")
+from services.metering.errors import BadBody, BodyTooLarge
 
 
 def test_numbers_of_json_keep_all_digits() -> None:
@@ -53,6 +27,56 @@ def test_a_number_beyond_all_exponents_stays_the_text_that_was_written() -> None
 def test_what_is_no_json_is_refused(text: bytes) -> None:
     with pytest.raises(BadBody):
         json_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":1,"a":1}',
+        b'{"a":1,"\\u0061":2}',
+        b'[{"data":{"b":{"c":1,"c":2}}}]',
+        b'{"data":{},"id":"1","data":{}}',
+    ],
+)
+def test_an_object_that_says_a_name_twice_is_refused(text: bytes) -> None:
+    with pytest.raises(BadBody, match="twice"):
+        json_of(text)
+
+
+def test_objects_side_by_side_may_say_the_same_name() -> None:
+    assert json_of(b'[{"a":{"a":1}},{"a":2}]') == [{"a": {"a": 1}}, {"a": 2}]
+
+
+@pytest.mark.parametrize("text", [b"NaN", b"[Infinity]", b'{"a":-Infinity}', b"[1,]", b"[01]", b"[1] 2", b"[+1]"])
+def test_what_only_some_decoders_take_is_refused(text: bytes) -> None:
+    with pytest.raises(BadBody):
+        json_of(text)
+
+
+def test_text_that_nests_without_end_is_refused() -> None:
+    assert json_of(b"[" * 200 + b"]" * 200)
+    with pytest.raises(BadBody):
+        json_of(b"[" * 300 + b"]" * 300)
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"1", b'""', b'{"a":{}}'])
+def test_a_body_of_endless_values_is_refused_before_any_is_made(value: bytes) -> None:
+    few = replace(BOUNDS, values=100)
+    require_strict(b"[" + b",".join([value] * 25) + b"]", few)
+    with pytest.raises(BodyTooLarge, match="100 JSON values"):
+        require_strict(b"[" + b",".join([value] * 101) + b"]", few)
+
+
+def test_commas_and_braces_in_text_are_no_values() -> None:
+    few = replace(BOUNDS, values=10)
+    require_strict(json.dumps(["query { a, b }" * 100, 'quote " and \\ slash {{{{'] * 2).encode(), few)
+
+
+# Each has commas or braces past the bound, so that its strings are looked for.
+@pytest.mark.parametrize("text", [b'["' + b'\\",' * 500_000, b'",' * 500_001, b'["' + b"{" * 2_000_000])
+def test_text_without_an_end_is_refused_in_one_pass(text: bytes) -> None:
+    with pytest.raises((BadBody, BodyTooLarge)):
+        require_strict(text, replace(BOUNDS, values=0))
 
 
 def rejected(count: int) -> Taken:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from libs.schemas.values import from_microseconds, rfc3339
-from services.metering.domain import intake as bounds
+from services.metering.domain.bounds import BOUNDS
 from services.metering.domain.events import Kind
 from services.metering.domain.intake import FUTURE_BOUND, PAST_BOUND, Taken
 from services.metering.errors import BodyTooLarge
@@ -129,5 +129,5 @@ def test_a_binary_event_that_is_rejected_is_named() -> None:
 
 
 def test_a_request_with_endless_events_is_refused_as_a_whole() -> None:
-    with pytest.raises(BodyTooLarge, match=str(bounds.MAX_EVENTS)):
-        intake().cloudevents([cloudevent()] * (bounds.MAX_EVENTS + 1))
+    with pytest.raises(BodyTooLarge, match=str(BOUNDS.events)):
+        intake().cloudevents([cloudevent()] * (BOUNDS.events + 1))

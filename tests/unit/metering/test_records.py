@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
+from services.metering.domain.bounds import BOUNDS
+from services.metering.domain.events import UsageEvent
 from services.metering.domain.identity import partition_of, shard_of
 from services.metering.domain.records import MAX_RECORD_BYTES, VERSION, decode, encode
 from services.metering.errors import BadShardRecord
 from tests.support.metering import usage
+
+
+def altered(**changes: Any) -> UsageEvent:
+    return msgspec.structs.replace(usage(), **changes)
+
 
 EVENTS = [usage(str(number), ingest_events=number, note="é") for number in range(500)]
 
@@ -46,6 +55,12 @@ def test_a_record_stays_under_its_bound_however_large_the_request() -> None:
         VERSION + msgspec.msgpack.encode({"not": "a list"}),
         VERSION + msgspec.msgpack.encode([["too short"]]),
         VERSION + b"\x91" * 100_000,
+        VERSION + msgspec.msgpack.encode([altered(key=b"short")]),
+        VERSION + msgspec.msgpack.encode([altered(id="x" * 1025)]),
+        VERSION + msgspec.msgpack.encode([altered(attributes={"n" * 257: 1})]),
+        VERSION + msgspec.msgpack.encode([altered(attributes={"n": "x" * 8193})]),
+        VERSION + msgspec.msgpack.encode([altered(attributes={str(number): 1 for number in range(257)})]),
+        VERSION + msgspec.msgpack.encode([altered()] * (BOUNDS.events + 1)),
     ],
 )
 def test_a_record_that_no_edge_wrote_is_refused_by_name(value: bytes | None) -> None:

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 
+from services.metering.domain.bounds import BOUNDS
 from services.metering.domain.intake import Taken
-from services.metering.domain.spans import from_protobuf
+from services.metering.domain.spans import Span, from_protobuf
 from services.metering.domain.spans_json import from_json
-from services.metering.errors import BadBody
-from tests.support.metering import ALICE, BOB, NOON_US, SECOND_US, export, graphql_span, intake
+from services.metering.errors import BadBody, BodyTooLarge
+from tests.support.metering import ALICE, BOB, NOON_US, SECOND_US, export, graphql_span, intake, key_value
+
+NAMES = (("service.name", "gateway"), ("maestro.tenant.id", ALICE))
 
 
 def take(*spans: OtlpSpan, **resource: object) -> Taken:
@@ -167,6 +172,8 @@ def test_json_and_protobuf_of_one_span_are_the_same_event() -> None:
         in_json(json_span(attributes=[{"key": "a", "value": {"arrayValue": 3}}])),
         in_json(json_span(attributes=[{"value": {"intValue": 1}}])),
         in_json(json_span(attributes=[{"key": "a", "value": {"doubleValue": "much"}}])),
+        in_json(json_span()).replace(b'"kind": 2', b'"kind": 2, "kind": 2'),
+        in_json(json_span()).replace(b'"kind": 2', b'"kind": NaN'),
     ],
 )
 def test_a_body_that_is_no_otlp_json_is_refused_by_name(body: bytes) -> None:
@@ -197,14 +204,104 @@ def nested(depth: int) -> bytes:
     return field(1, field(2, field(2, span)))
 
 
-def test_values_nested_within_reason_are_taken() -> None:
-    [event] = intake().spans(from_protobuf(nested(3))).events
-    assert event.attributes["deep"] == "[[[null]]]"
+def nested_in_json(depth: int) -> bytes:
+    value: dict[str, object] = {}
+    for _ in range(depth):
+        value = {"arrayValue": {"values": [value]}}
+    attributes = [
+        {"key": "graphql.operation.type", "value": {"stringValue": "query"}},
+        {"key": "maestro.tenant.id", "value": {"stringValue": ALICE}},
+        {"key": "deep", "value": value},
+    ]
+    return in_json(json_span(attributes=attributes))
 
 
-def test_values_nested_without_end_are_refused_not_fatal() -> None:
+BOTH = pytest.mark.parametrize(("decode", "make"), [(from_protobuf, nested), (from_json, nested_in_json)])
+Decode = Callable[[bytes], Iterator[Span]]
+
+
+@BOTH
+def test_values_nested_within_reason_are_taken(decode: Decode, make: Callable[[int], bytes]) -> None:
+    [event] = intake().spans(decode(make(BOUNDS.value_depth))).events
+    assert event.attributes["deep"] == "[" * BOUNDS.value_depth + "null" + "]" * BOUNDS.value_depth
+
+
+@BOTH
+def test_values_nested_deeper_reject_their_span_alone(decode: Decode, make: Callable[[int], bytes]) -> None:
+    [verdict] = intake().spans(decode(make(BOUNDS.value_depth + 1))).verdicts
+    assert (verdict.reason, "nest" in (verdict.detail or "")) == ("bad_span", True)
+
+
+@BOTH
+def test_values_nested_without_end_are_refused_not_fatal(decode: Decode, make: Callable[[int], bytes]) -> None:
     with pytest.raises(BadBody):
-        list(from_protobuf(nested(500)))
+        list(decode(make(200)))
+
+
+def test_a_map_that_says_a_name_twice_rejects_its_span_in_both_encodings() -> None:
+    twin = protobuf_twin()
+    twice = [{"key": "k", "value": {"intValue": 1}}, {"key": "k", "value": {"intValue": 2}}]
+    twin.attributes.add(key="m").value.kvlist_value.values.extend([KeyValue(key="k"), KeyValue(key="k")])
+    in_text = in_json(json_span(attributes=[{"key": "m", "value": {"kvlistValue": {"values": twice}}}]))
+    for taken in (take(twin), intake().spans(from_json(in_text))):
+        assert [verdict.reason for verdict in taken.verdicts] == ["bad_span"]
+
+
+def test_an_oversized_span_is_rejected_and_its_neighbours_are_taken() -> None:
+    taken = take(graphql_span(1), graphql_span(2, attributes={"text": "x" * BOUNDS.part_bytes}), graphql_span(3))
+    assert [verdict.reason for verdict in taken.verdicts] == [None, "bad_span", None]
+    assert len(taken.events) == 2
+
+
+def test_an_oversized_resource_rejects_its_own_spans() -> None:
+    large, small = export([graphql_span(1)], text="x" * BOUNDS.part_bytes), export([graphql_span(2)])
+    taken = intake().spans(from_protobuf(large.SerializeToString() + small.SerializeToString()))
+    assert [verdict.reason for verdict in taken.verdicts] == ["bad_span", None]
+
+
+def test_a_resource_that_is_said_in_two_parts_is_one() -> None:
+    resource = [field(1, field(1, key_value(*pair).SerializeToString())) for pair in NAMES]
+    scope = field(2, field(2, graphql_span(attributes={"maestro.tenant.id": None}).SerializeToString()))
+    [event] = intake().spans(from_protobuf(field(1, resource[0] + scope + resource[1]))).events
+    assert (event.source, event.tenant_id) == ("otel/gateway", ALICE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        field(2, b"") * (BOUNDS.parts + 1),
+        field(1, b"") * (BOUNDS.parts + 1),
+        field(1, field(2, b"") * (BOUNDS.parts + 1)),
+        field(1, field(2, field(2, b"") * (BOUNDS.events + 1))),
+        field(1, b"\x18\x01" * (BOUNDS.parts + 1)),
+        field(1, field(2, field(2, field(9, b"") * (BOUNDS.part_bytes // 2 - 1)) * 3)),
+        field(1, field(1, field(1, b"") * (BOUNDS.part_bytes // 2 - 1)) + b"") * 3,
+    ],
+    ids=["unknown fields", "resources", "scopes", "spans", "numbers", "attributes", "resource attributes"],
+)
+def test_a_body_of_endless_parts_is_refused_while_it_is_walked(body: bytes) -> None:
+    with pytest.raises(BodyTooLarge):
+        intake().spans(from_protobuf(body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"\x0a", b"\x0a\x05abc", b"\x0a\x80", b"\x0b", b"\x02\x00", b"\x09\x00", b"\x0d\x00", b"\x08" + b"\xff" * 11],
+)
+def test_a_damaged_frame_of_a_request_is_refused(body: bytes) -> None:
+    with pytest.raises(BadBody):
+        list(from_protobuf(body))
+
+
+@given(st.lists(st.lists(st.lists(st.integers(1, 2**40), max_size=3), max_size=3), max_size=3))
+def test_the_walk_finds_what_the_whole_decoder_finds(resources: list[list[list[int]]]) -> None:
+    request = ExportTraceServiceRequest()
+    for scopes in resources:
+        of_resource = request.resource_spans.add(schema_url="https://example.com")
+        for numbers in scopes:
+            of_resource.scope_spans.add().spans.extend(graphql_span(number) for number in numbers)
+    whole = [span.span_id for one in request.resource_spans for scope in one.scope_spans for span in scope.spans]
+    assert [span.span_id for span in from_protobuf(request.SerializeToString())] == whole
 
 
 @given(st.binary(max_size=200))
