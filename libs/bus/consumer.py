@@ -40,7 +40,7 @@ def _nothing_to_discard() -> None:
 class BatchConsumer:
     """Gives whole batches, in order of (topic, partition, offset), to `handle(tx, records)`.
 
-    `handle` may raise PoisonRecord for one record, or Rejected; SQLSTATE 22 and 23 are bisected down to the one. After
+    `handle` may raise PoisonRecords, or Rejected, which as SQLSTATE 22 and 23 is bisected down to the one record. After
     any rollback and before every assignment `discard()` is called: what the handler keeps in memory about these
     partitions is to be read from the store again.
     """

@@ -1,19 +1,24 @@
-"""From records to handlers: decode, find the route, restore the trace, and name the one record that cannot be taken."""
+"""From records to handlers: decode, find the route, restore the trace, and name the records that cannot be taken."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import asyncpg
 
-from libs.bus.envelope import decode, meta_of
+from libs.bus.envelope import Received, decode, meta_of
 from libs.bus.records import Record
-from libs.bus.routes import Routes
-from libs.bus.subscription import PoisonRecord
+from libs.bus.routes import Handler, Routes
+from libs.bus.subscription import Poison, PoisonRecords, refused
 from libs.runtime.errors import Rejected
 from libs.runtime.tracing import span
 from libs.schemas import topics
 from libs.schemas.cloudevents import BadEvent
-from libs.store.faults import is_poison
+from libs.store.faults import is_poison, poison_reason
 from libs.store.pool import Tx
+
+Routed = tuple[Handler[Any], Received[Any]]
 
 
 class Dispatch:
@@ -24,25 +29,42 @@ class Dispatch:
         self._routes = routes
 
     async def handle(self, tx: Tx, records: list[Record]) -> None:
-        """Give every record to its handler, one after the other; raise PoisonRecord for the first that is refused."""
-        for record in records:
+        """Give every record to its handler, one after the other.
+
+        Raises PoisonRecords: for all that cannot be understood, before the first is handled, so that any number of them
+        costs one more try; else for the first that its handler refuses.
+        """
+        for handler, received in self._understood(records):
             try:
-                await self._one(tx, record)
+                with span(f"consume {received.meta.type}", parent=received.meta.traceparent):
+                    await handler(tx, received)
             except Rejected as error:
-                raise PoisonRecord(record, f"{error.code}: {error.detail}") from error
+                raise PoisonRecords(refused(received.record, error)) from error
             except asyncpg.PostgresError as error:
                 if is_poison(error):
-                    raise PoisonRecord(record, f"SQLSTATE {error.sqlstate}: {error}") from error
+                    raise PoisonRecords(Poison(received.record, poison_reason(error), str(error))) from error
                 raise
 
-    async def _one(self, tx: Tx, record: Record) -> None:
+    def _understood(self, records: Sequence[Record]) -> list[Routed]:
+        routed: list[Routed] = []
+        poisons: list[Poison] = []
+        for record in records:
+            try:
+                found = self._route(record)
+            except Rejected as error:
+                poisons.append(refused(record, error))
+                continue
+            routed += [found] if found else []
+        if poisons:
+            raise PoisonRecords(*poisons)
+        return routed
+
+    def _route(self, record: Record) -> Routed | None:
         meta = meta_of(record)
         if meta.type not in topics.topic(record.topic).types:
             raise BadEvent(f"{meta.type} is not a type of topic {record.topic}")
         route = self._routes.find(meta.type)
         if route is None:
-            return
+            return None
         model, handler = route
-        received = decode(record, model, meta)
-        with span(f"consume {meta.type}", parent=meta.traceparent):
-            await handler(tx, received)
+        return handler, decode(record, model, meta)

@@ -98,7 +98,7 @@ def event_message(topic: str, event: EventModel, *, key: str, event_id: UUID, at
 def meta_of(record: Record) -> EventMeta:
     """Return the attributes of `record`; raise BadEvent naming the first that is missing or wrong."""
     try:
-        headers = {name: value.decode("utf-8") for name, value in record.headers}
+        headers = {name: value.decode("utf-8") for name, value in record.headers if value is not None}
         epoch, seq = (int(headers[name]) if name in headers else None for name in (EPOCH, SEQ))
     except ValueError as error:
         raise BadEvent(f"a header cannot be read: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]  # Kafka lets a header have no value; none of ours is without
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,7 +36,7 @@ class Record:
         return TopicPartition(self.topic, self.partition)
 
     def header(self, name: str) -> bytes | None:
-        """Return the first header called `name`, None without one."""
+        """Return the value of the first header called `name`, None without one (or where it has no value)."""
         return next((value for key, value in self.headers if key == name), None)
 
 

@@ -18,7 +18,7 @@ from typing import Final
 
 import asyncpg
 
-from libs.bus import lease, sequencing
+from libs.bus import lease, metrics, sequencing
 from libs.bus.backoff import Backoff
 from libs.bus.outbox import CHANNEL
 from libs.bus.ports import Bus
@@ -121,6 +121,7 @@ class Relay:
         crash_point("relay.published")
         async with transaction(self._pool) as tx:
             await sequencing.forget(tx, [row.id for row in rows])
+        metrics.PUBLISHED.add(len(rows))
         self._vouching.note(rows)
         return len(rows)
 

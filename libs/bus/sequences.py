@@ -42,7 +42,7 @@ def stamp_of(record: Record, *, compacted: bool) -> Stamp | None:
     """Return the stamp that a relay of ours put on `record`, None where it has none (or none that can be read)."""
     if len(record.headers) < len(_STAMP):  # most records that are not events of ours: they are looked at by the million
         return None
-    found = {name: value for name, value in record.headers if name in _STAMP}
+    found = {name: value for name, value in record.headers if name in _STAMP and value is not None}
     if len(found) != len(_STAMP):
         return None
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from libs.bus.records import Record, TopicPartition
-from libs.runtime.errors import Broken
+from libs.runtime.errors import Broken, Rejected
 
 MAX_RECORDS: Final = 500  # of one batch of events: its transaction stays within tens of milliseconds
 
@@ -37,14 +37,31 @@ def group_of(consumer: str) -> str:
     return f"maestro.{consumer}"
 
 
-class PoisonRecord(Exception):
-    """A handler says: this one record cannot be taken, the others can."""
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """One record that cannot be taken. `reason` is a word out of few, for counting; `cause` is for whoever mends it."""
 
-    def __init__(self, record: Record, reason: str) -> None:
-        """Name the record and say why; the reason goes with it to the dead letter topic."""
-        super().__init__(f"{record.source} at {record.offset}: {reason}")
-        self.record = record
-        self.reason = reason
+    record: Record
+    reason: str
+    cause: str
+
+
+class PoisonRecords(Exception):
+    """A handler says: these records cannot be taken, the others can (or are not yet known to fail).
+
+    Whoever can tell all of them before it begins should: each raise costs the batch one more transaction.
+    """
+
+    def __init__(self, *poisons: Poison) -> None:
+        """Name the records; reason and cause go with them to the dead letter topic."""
+        first = poisons[0]
+        super().__init__(f"{first.record.source} at {first.record.offset}: {first.reason}: {first.cause}")
+        self.poisons = poisons
+
+
+def refused(record: Record, error: Rejected) -> Poison:
+    """Return `record` as poison, for what `error` says of it."""
+    return Poison(record, error.code, error.detail)
 
 
 class OffsetLost(Broken):

@@ -10,6 +10,7 @@ from random import Random, SystemRandom
 from typing import Final
 from uuid import UUID
 
+from libs.bus import metrics
 from libs.bus.backoff import Backoff
 from libs.bus.ports import Bus, Fetched, OutOfRange, Reader
 from libs.bus.records import Record
@@ -110,6 +111,7 @@ class CompactedTable:
         self._lags = {number: max(0, one.end - self._positions.get(number, 0)) for number, one in answers.items()}
         if len(answers) == len(self._targets) and not any(self._lags.values()):
             self._current_at_ms = min(one.at_ms for one in answers.values())
+            metrics.TABLE_CURRENT.replace(self._topic, [({"topic": self._topic}, self._current_at_ms / 1000)])
 
     def _take_one(self, record: Record) -> None:
         stamp = stamp_of(record, compacted=True)

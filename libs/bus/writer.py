@@ -1,54 +1,74 @@
-"""Writing one fetch: the offset's step and the effect in one transaction, and the poisoned record set aside alone."""
+"""Writing one fetch: the offset's step and the effect in one transaction, and poisoned records set aside."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
 import asyncpg
 
+from libs.bus import metrics
+from libs.bus.deadletters.setting_aside import set_aside, take_replayed
 from libs.bus.offsets import Move, Owned, move
-from libs.bus.outbox import say_dead
 from libs.bus.records import Record, TopicPartition
-from libs.bus.sequences import fresh, last_taken, stamp_of, take_note
-from libs.bus.subscription import PoisonRecord, Subscription
+from libs.bus.sequences import Stamp, fresh, last_taken, stamp_of, take_note
+from libs.bus.subscription import Poison, PoisonRecords, Subscription
 from libs.runtime.crashpoints import crash_point
 from libs.runtime.errors import Rejected
 from libs.schemas import topics
-from libs.store.faults import is_poison
+from libs.store.faults import is_poison, poison_reason
 from libs.store.pool import Pool, Tx, transaction
 
 Handle = Callable[[Tx, list[Record]], Awaitable[None]]
+Spot = tuple[str, int, int]  # topic, partition, offset
 
 LONE_TRIES: Final = 2  # a record that fails alone is tried once more: a rival's row may have made it fail
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Records that are written in one transaction. With a `dead` reason they are set aside instead of handled."""
+    """Records that are written in one transaction. Those in `dead` (by topic, partition, offset) are set aside."""
 
     records: Sequence[Record]
-    dead: str | None = None
+    dead: Mapping[Spot, Poison] = field(default_factory=dict)
     tries: int = 0
 
+    def part(self, start: int, end: int | None) -> Piece:
+        """Return `records[start:end]` as a piece of its own."""
+        records = self.records[start:end]
+        return Piece(records, {spot: self.dead[spot] for one in records if (spot := spot_of(one)) in self.dead})
 
-def without(piece: Piece, poison: PoisonRecord) -> list[Piece]:
-    """Return `piece` as what stands before the poisoned record, the record, and what stands after it, in that order."""
-    at = piece.records.index(poison.record)
-    before, after = piece.records[:at], piece.records[at + 1 :]
-    whole = [Piece(before), Piece([poison.record], dead=poison.reason), Piece(after)]
+    def is_all_dead(self) -> bool:
+        """Return whether nothing in it is handled any more."""
+        return len(self.dead) == len(self.records)
+
+
+def spot_of(record: Record) -> Spot:
+    """Return what tells `record` from all others."""
+    return record.topic, record.partition, record.offset
+
+
+def without(piece: Piece, poisons: Sequence[Poison]) -> list[Piece]:
+    """Return `piece` with the poisons set aside: up to the last of them, and what stands after it."""
+    named = {spot_of(poison.record): poison for poison in poisons}
+    cut = 1 + max(at for at, one in enumerate(piece.records) if spot_of(one) in named)
+    first = piece.part(0, cut)
+    whole = [replace(first, dead={**first.dead, **named}), piece.part(cut, None)]
     return [one for one in whole if one.records]
 
 
-def halves(piece: Piece, reason: str) -> list[Piece]:
+def halves(piece: Piece, reason: str, cause: str) -> list[Piece]:
     """Return the two halves of `piece`; a lone record once more, then set aside."""
-    if len(piece.records) == 1:
-        tries = piece.tries + 1
-        return [Piece(piece.records, tries=tries) if tries < LONE_TRIES else Piece(piece.records, dead=reason)]
-    middle = len(piece.records) // 2
-    return [Piece(piece.records[:middle]), Piece(piece.records[middle:])]
+    if len(piece.records) > 1:
+        middle = len(piece.records) // 2
+        return [piece.part(0, middle), piece.part(middle, None)]
+    tries = piece.tries + 1
+    if tries < LONE_TRIES:
+        return [replace(piece, tries=tries)]
+    return without(piece, [Poison(piece.records[0], reason, cause)])
 
 
 def last_of_each(records: Sequence[Record]) -> dict[TopicPartition, Record]:
@@ -89,7 +109,7 @@ class Writer:
             piece = waiting.pop(0)
             try:
                 await self._commit(owned, piece, ends, positions)
-            except (PoisonRecord, Rejected, asyncpg.PostgresError) as error:
+            except (PoisonRecords, Rejected, asyncpg.PostgresError) as error:
                 self._discard()
                 waiting = _taken_apart(piece, error) + waiting
 
@@ -111,34 +131,65 @@ class Writer:
         ]
         async with transaction(self._pool) as tx:
             await move(tx, self._consumer, moves)
-            await self._take(tx, piece)
+            dead = await self._take(tx, piece, owned)
             crash_point("consumer.effect")
         crash_point("consumer.committed")
         for source, last in steps.items():
             owned[source] = replace(owned[source], next=reached[source], appended_at_ms=last.appended_at_ms)
+        self._count(piece, dead)
 
-    async def _take(self, tx: Tx, piece: Piece) -> None:
-        stamps = {
-            index: stamp
-            for index, record in enumerate(piece.records)
-            if (stamp := stamp_of(record, compacted=record.topic in self._compacted)) is not None
-        }
+    async def _take(self, tx: Tx, piece: Piece, owned: Mapping[TopicPartition, Owned]) -> list[Poison]:
+        """Handle what was not taken before and set the dead aside; return these."""
+        stamps = self._stamps(piece.records)
         taken = await last_taken(tx, self._consumer, [stamp.lane for stamp in stamps.values()])
         passed, news = fresh(piece.records, stamps, taken)
-        if piece.dead is not None:
-            for record in passed:
-                await say_dead(tx, record, consumer=self._consumer, reason=piece.dead)
-        elif passed:
-            await self._handle(tx, passed)
+        if len(passed) < len(piece.records):
+            passed = await self._with_replayed(tx, piece.records, stamps, passed)
+        alive = [record for record in passed if spot_of(record) not in piece.dead] if piece.dead else passed
+        if alive:
+            await self._handle(tx, alive)
+        dead = [piece.dead[spot] for record in passed if (spot := spot_of(record)) in piece.dead] if piece.dead else []
+        for poison in dead:
+            record = poison.record
+            stamp = stamp_of(record, compacted=record.topic in self._compacted)
+            topic_id = owned[record.source].topic_id
+            await set_aside(tx, poison, consumer=self._consumer, topic_id=topic_id, stamp=stamp)
         await take_note(tx, self._consumer, news)
+        return dead
+
+    def _stamps(self, records: Sequence[Record]) -> dict[int, Stamp]:
+        return {
+            index: stamp
+            for index, record in enumerate(records)
+            if (stamp := stamp_of(record, compacted=record.topic in self._compacted)) is not None
+        }
+
+    async def _with_replayed(
+        self, tx: Tx, records: Sequence[Record], stamps: Mapping[int, Stamp], passed: Sequence[Record]
+    ) -> list[Record]:
+        """Return `passed` and, in their places, records that we set aside once and that a person had replayed."""
+        fresh_spots = {spot_of(record) for record in passed}
+        stale = {index: stamp for index, stamp in stamps.items() if spot_of(records[index]) not in fresh_spots}
+        again = await take_replayed(tx, self._consumer, stale)
+        return [record for index, record in enumerate(records) if index in again or spot_of(record) in fresh_spots]
+
+    def _count(self, piece: Piece, dead: Sequence[Poison]) -> None:
+        """Once a transaction, not once a record."""
+        for topic, count in Counter(record.topic for record in piece.records).items():
+            metrics.RECORDS.add(count, {"consumer": self._consumer, "topic": topic})
+        for poison in dead:
+            labels = {"consumer": self._consumer, "topic": poison.record.topic, "reason": poison.reason}
+            metrics.DEAD_LETTERS.add(1, labels)
 
 
-def _taken_apart(piece: Piece, error: PoisonRecord | Rejected | asyncpg.PostgresError) -> list[Piece]:
+def _taken_apart(piece: Piece, error: PoisonRecords | Rejected | asyncpg.PostgresError) -> list[Piece]:
     """Return the pieces to go on with after `piece` was refused; raise `error` where it is not about the values."""
-    if piece.dead is not None:
+    if piece.is_all_dead():
         raise error  # not even setting it aside works: that is ours to mend
-    if isinstance(error, PoisonRecord):
-        return without(piece, error)
-    if isinstance(error, Rejected) or is_poison(error):
-        return halves(piece, f"{type(error).__name__}: {error}")
+    if isinstance(error, PoisonRecords):
+        return without(piece, error.poisons)
+    if isinstance(error, Rejected):
+        return halves(piece, error.code, error.detail)
+    if is_poison(error):
+        return halves(piece, poison_reason(error), str(error))
     raise error

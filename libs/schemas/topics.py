@@ -14,6 +14,10 @@ from libs.runtime.errors import Broken
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "proto" / "topics"
 DEAD_LETTER_SUFFIX: Final = "-dlq"
+LONGEST_OUTAGE_H: Final = 24 * 7  # promised: a consumer that is down for a week has lost nothing when it is back
+DEAD_LETTER_EXTRA_H: Final = 24 * 7  # a dead letter outlives its source by as much
+DEAD_LETTER_LEAST_H: Final = 24 * 31
+DEAD_LETTER_ROOM_BYTES: Final = 65_536  # for the headers that say what failed
 
 
 class Deprecation(BaseModel):
@@ -38,7 +42,9 @@ class TopicSpec(BaseModel):
     key: str
     partitions: int = Field(ge=1, le=256)
     cleanup: Literal["compact", "delete"] = "delete"
-    retention_h: int | None = Field(None, ge=168, description="hours; at least seven days, None where compacted")
+    retention_h: int | None = Field(
+        None, gt=LONGEST_OUTAGE_H, description="hours; longer than the longest outage promised, None where compacted"
+    )
     max_record_bytes: int = 1_048_576
     types: tuple[str, ...] = ()
     format: str | None = Field(None, description="what the records are, where they are no events of ours")
@@ -80,7 +86,7 @@ def topic(name: str) -> TopicSpec:
 
 
 def dead_letter_spec(spec: TopicSpec) -> TopicSpec:
-    """Return the dead letter topic of `spec`: one partition, a month of retention, records as large as the origin's."""
+    """Return the dead letter topic of `spec`: one partition, kept longer, records as large and ours."""
     return TopicSpec(
         name=spec.dead_letter_topic,
         owner=spec.owner,
@@ -88,7 +94,7 @@ def dead_letter_spec(spec: TopicSpec) -> TopicSpec:
         purpose=f"what could not be read on {spec.name}",
         key=spec.key,
         partitions=1,
-        retention_h=24 * 31,
-        max_record_bytes=spec.max_record_bytes + 65_536,
+        retention_h=max(DEAD_LETTER_LEAST_H, (spec.retention_h or 0) + DEAD_LETTER_EXTRA_H),
+        max_record_bytes=spec.max_record_bytes + DEAD_LETTER_ROOM_BYTES,
         dead_letter=False,
     )

@@ -43,3 +43,8 @@ def is_poison(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_POISON_PREFIXES)
     return isinstance(error, asyncpg.InterfaceError) and type(error).__name__ == "DataError"
+
+
+def poison_reason(error: asyncpg.PostgresError) -> str:
+    """Return the word under which values that were refused with `error` are counted: its SQLSTATE, one of few."""
+    return f"sqlstate_{error.sqlstate}"

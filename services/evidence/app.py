@@ -14,6 +14,7 @@ from libs.bus.kafka import KafkaBus
 from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.relay import Relay
 from libs.bus.topics import topics_of
+from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import SystemClock
 from libs.runtime.web import create_app
@@ -58,6 +59,8 @@ def create(settings: EvidenceSettings) -> FastAPI:
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             await stack.enter_async_context(background("relay", relay.run()))
             await stack.enter_async_context(background("signing of invoices", consumer.run()))
+            vitals = Vitals(pool, bus, service=SERVICE, clock=clock)
+            await stack.enter_async_context(background("vitals", vitals.run()))
             yield
 
     app = create_app(SERVICE, lifespan, ready=ready)

@@ -17,6 +17,7 @@ from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.relay import Relay
 from libs.bus.table import CompactedTable
 from libs.bus.topics import topics_of
+from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import SystemClock
 from libs.runtime.errors import Unavailable
@@ -52,6 +53,8 @@ def create(settings: IdentitySettings) -> FastAPI:
             relay = Relay(pool, bus, service="identity", instance=settings.instance)
             await relay.drain()  # what was said before the start is in the directory before we are ready
             await stack.enter_async_context(background("relay", relay.run()))
+            vitals = Vitals(pool, bus, service="identity", clock=clock)
+            await stack.enter_async_context(background("vitals", vitals.run()))
             await stack.enter_async_context(background(f"reader of {PLANS_TOPIC}", plan_table.run()))
             await stack.enter_async_context(fed(directory, bus))
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))

@@ -16,6 +16,7 @@ from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.ports import Bus
 from libs.bus.relay import Relay
 from libs.bus.topics import topics_of
+from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.web import create_app
@@ -24,7 +25,7 @@ from libs.store.pool import open_pool
 from services.invoicing import api
 from services.invoicing.consumer import SERVICE, Issuing, consumers
 from services.invoicing.domain.documents import Issuer
-from services.invoicing.handlers import Billing, Closing, Copying
+from services.invoicing.handlers import Billing, Closing, Copying, show_waiting
 from services.invoicing.settings import InvoicingSettings
 from services.invoicing.store import MIGRATIONS
 
@@ -57,6 +58,8 @@ def create(settings: InvoicingSettings, *, bus: Bus | None = None, clock: Clock 
                 await stack.enter_async_context(background(f"consumer of {purpose}", consumer.run()))
             issuing = Issuing(bus, pool, billing, clock)
             await stack.enter_async_context(background("issuing", issuing.run()))
+            vitals = Vitals(pool, bus, service=SERVICE, clock=clock, also=[show_waiting])
+            await stack.enter_async_context(background("vitals", vitals.run()))
             yield
 
     async def ready() -> None:

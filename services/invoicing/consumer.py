@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import Final
@@ -15,7 +16,7 @@ from libs.bus.envelope import decode, meta_of
 from libs.bus.ports import Bus
 from libs.bus.records import Record
 from libs.bus.routes import Routes
-from libs.bus.subscription import PoisonRecord, Subscription
+from libs.bus.subscription import Poison, PoisonRecords, Subscription, refused
 from libs.runtime.clock import Clock
 from libs.runtime.errors import Rejected, Unavailable
 from libs.runtime.tracing import span
@@ -95,13 +96,8 @@ class WindowBatches:
     closing: Closing
 
     async def handle(self, tx: Tx, records: list[Record]) -> None:
-        """Keep the batch; raise PoisonRecord for the first record that is refused."""
-        batch = Batch()
-        for record in records:
-            try:
-                batch.add(record)
-            except Rejected as error:
-                raise _poison(record, error) from error
+        """Keep the batch; raise PoisonRecords for what cannot be understood, or for the first refused close."""
+        batch = _sorted_in(records)
         if batch.copies:
             await self.copying.keep_windows(tx, batch.copies)
         for record, closed, traceparent in batch.closed:
@@ -109,11 +105,20 @@ class WindowBatches:
                 with span(f"consume {PeriodClosed.TYPE}", parent=traceparent):
                     await self.closing.on_period_closed(tx, closed)
             except Rejected as error:
-                raise _poison(record, error) from error
+                raise PoisonRecords(refused(record, error)) from error
 
 
-def _poison(record: Record, error: Rejected) -> PoisonRecord:
-    return PoisonRecord(record, f"{error.code}: {error.detail}")
+def _sorted_in(records: Sequence[Record]) -> Batch:
+    batch = Batch()
+    poisons: list[Poison] = []
+    for record in records:
+        try:
+            batch.add(record)
+        except Rejected as error:
+            poisons.append(refused(record, error))
+    if poisons:
+        raise PoisonRecords(*poisons)
+    return batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from libs.schemas.events import (
 )
 from libs.schemas.values import Period, TenantId
 from libs.store.pool import Tx
+from services.invoicing import metrics
 from services.invoicing.domain.closing import IssuedInvoice, Progress, RatedClose, RequestedClose, Waits
 from services.invoicing.domain.documents import Issuer
 from services.invoicing.domain.pricing import PlanVersion
@@ -47,6 +48,13 @@ LONGEST_RETRY: Final = timedelta(seconds=30)
 _DOUBLINGS: Final = 7  # 250 ms doubled so often is past LONGEST_RETRY; who waits longer than that is worth a line
 
 _log = logging.getLogger(__name__)
+
+
+async def show_waiting(tx: Tx) -> None:
+    """Show how many closes wait to be issued, and how long."""
+    count, age_s = await closes.waiting(tx)
+    metrics.CLOSES_WAITING.replace("invoicing", [({}, count)])
+    metrics.CLOSE_AGE.replace("invoicing", [({}, age_s)])
 
 
 @dataclass(frozen=True, slots=True)

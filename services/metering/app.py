@@ -15,6 +15,7 @@ from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.ports import Bus
 from libs.bus.relay import Relay
 from libs.bus.topics import topics_of
+from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.errors import Unavailable
@@ -25,7 +26,7 @@ from services.metering import api
 from services.metering.consumer import Closer, Forgetter, Teller, close_consumer, shard_consumer
 from services.metering.domain.identity import Fingerprints
 from services.metering.handlers.batches import ShardOwner
-from services.metering.handlers.closing import Closing
+from services.metering.handlers.closing import Closing, show_waiting
 from services.metering.handlers.edge import Gate, UsageEdge
 from services.metering.handlers.publishing import Publishing
 from services.metering.handlers.queries import Queries
@@ -59,6 +60,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 ("closer", Closer(reading, pool, Closing(meters, clock)).run()),
                 ("teller", Teller(reading, pool, meters, publishing).run()),
                 ("forgetter", Forgetter(reading, pool).run()),
+                ("vitals", Vitals(pool, bus, service="metering", clock=clock, also=[show_waiting]).run()),
             ):
                 await stack.enter_async_context(background(name, work))
             await stack.enter_async_context(fed(directory, bus))

@@ -6,6 +6,8 @@ from typing import Final
 
 from opentelemetry.metrics import get_meter
 
+from libs.runtime.metrics import Snapshot
+
 _METER: Final = get_meter("maestro.metering")
 
 EDGE_EVENTS: Final = _METER.create_counter(
@@ -23,4 +25,13 @@ ADJUSTMENTS: Final = _METER.create_counter(
 )
 WINDOWS_PUBLISHED: Final = _METER.create_counter(
     "maestro.metering.windows.published", unit="{window}", description="totals told on usage-windows"
+)
+CLOSES_WAITING: Final = Snapshot(
+    _METER, "maestro.metering.closes.waiting", unit="{close}", description="closes asked for and not yet done"
+)
+CLOSE_AGE: Final = Snapshot(
+    _METER,
+    "maestro.metering.close.age",
+    unit="s",
+    description="how long the oldest of these waits, since its request was taken; 0 without one",
 )

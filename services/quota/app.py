@@ -14,6 +14,7 @@ from libs.bus.kafka import KafkaBus
 from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.relay import Relay
 from libs.bus.topics import topics_of
+from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import SystemClock
 from libs.runtime.errors import Unavailable
@@ -61,6 +62,8 @@ def create(settings: QuotaSettings) -> FastAPI:
             for purpose, consumer in consumers(bus, pool, settings.instance, assigning).items():
                 await stack.enter_async_context(background(f"consumer of {purpose}", consumer.run()))
             await stack.enter_async_context(background("settling", Settling(pool, clock).run()))
+            vitals = Vitals(pool, bus, service=SERVICE, clock=clock)
+            await stack.enter_async_context(background("vitals", vitals.run()))
             app.state.pool, app.state.assigning = pool, assigning
             door = await stack.enter_async_context(open_door(settings, directory, clock))
             app.state.door, app.state.checking = door, Checking(door, plan_table, limiter, pool, clock)

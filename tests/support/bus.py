@@ -39,7 +39,7 @@ def fresh_name(word: str) -> str:
 def spec(name: str, *, partitions: int = 4, **more: object) -> TopicSpec:
     """A topic of a test."""
     return TopicSpec.model_validate(
-        {"name": name, "owner": "test", "purpose": "a test", "key": "any", "partitions": partitions, "retention_h": 168}
+        {"name": name, "owner": "test", "purpose": "a test", "key": "any", "partitions": partitions, "retention_h": 192}
         | more
     )
 

@@ -158,7 +158,7 @@ async def dead_letters(bus: Bus, topic: str, consumer: str, count: int) -> list[
     async with asyncio.timeout(30):
         while len(found) < count:
             for record in (await reader.poll()).records:
-                headers = {**dict(record.headers), "value": record.value or b""}
+                headers = {name: content or b"" for name, content in (*record.headers, ("value", record.value))}
                 if headers["maestro_consumer"] == consumer.encode():
                     found.append(headers)
     await reader.stop()

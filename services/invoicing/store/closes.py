@@ -37,6 +37,12 @@ async def add_close(tx: Tx, close: RequestedClose) -> bool:
     return added is not None
 
 
+async def waiting(tx: Tx) -> tuple[int, float]:
+    """Return how many frozen closes are not issued, and how many seconds ago the oldest was frozen (0 without one)."""
+    row = await tx.fetchrow(_WAITING)
+    return (row["count"], row["age_s"]) if row else (0, 0.0)
+
+
 async def close_by_id(tx: Tx, close_id: UUID) -> RequestedClose | None:
     """Return the close as it was asked for."""
     row = await tx.fetchrow(_BY_ID, close_id)
@@ -194,3 +200,7 @@ WHERE ($1::timestamptz IS NULL OR (close.requested_at, close.close_id) < ($1, $2
 ORDER BY close.requested_at DESC, close.close_id DESC LIMIT $3
 """
 )
+_WAITING: Final = """
+SELECT count(*) AS count, coalesce(extract(epoch FROM clock_timestamp() - min(closed_at)), 0)::float8 AS age_s
+FROM waiting_close JOIN frozen_close USING (close_id)
+"""

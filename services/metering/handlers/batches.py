@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from libs.bus.records import Record
-from libs.bus.subscription import PoisonRecord
+from libs.bus.subscription import Poison, PoisonRecords, refused
 from libs.runtime.errors import Rejected
 from libs.store.pool import Tx
 from services.metering import metrics
@@ -31,7 +31,7 @@ class ShardOwner:
     meters: Meters
 
     async def take(self, tx: Tx, records: Sequence[Record]) -> None:
-        """Count a batch; raise PoisonRecord for a record that no edge of ours wrote."""
+        """Count a batch; raise PoisonRecords for those that no edge of ours wrote."""
         candidates = candidates_of(await _events(records))
         await share_fence(tx)
         settled = settle(candidates, await ids.claim(tx, candidates.firsts, _seen_us(records)))
@@ -65,13 +65,16 @@ def _seen_us(records: Iterable[Record]) -> int:
 
 async def _events(records: Iterable[Record]) -> list[UsageEvent]:
     events: list[UsageEvent] = []
+    poisons: list[Poison] = []
     rested = 0
     for record in records:
         try:
             events += decode(record.value)
-        except Rejected as refused:
-            raise PoisonRecord(record, f"{refused.code}: {refused.detail}") from refused
+        except Rejected as error:
+            poisons.append(refused(record, error))
         if len(events) - rested > BREATH_EVENTS:
             rested = len(events)
             await asyncio.sleep(0)
+    if poisons:
+        raise PoisonRecords(*poisons)
     return events

@@ -12,6 +12,7 @@ from libs.runtime.crashpoints import crash_point
 from libs.schemas.events import CloseRequested, PeriodClosed
 from libs.schemas.values import microseconds
 from libs.store.pool import Tx
+from services.metering import metrics
 from services.metering.domain import closing
 from services.metering.domain.gauges import Span
 from services.metering.domain.meters import Meters
@@ -26,6 +27,13 @@ async def on_close_requested(tx: Tx, received: Received[CloseRequested]) -> None
     """Keep the request; raise BadClose where it cannot be granted."""
     closing.check(received.data)
     await closes.save_request(tx, received.data, received.meta.traceparent)
+
+
+async def show_waiting(tx: Tx) -> None:
+    """Show how many closes wait, and how long."""
+    count, age_s = await closes.waiting(tx)
+    metrics.CLOSES_WAITING.replace("metering", [({}, count)])
+    metrics.CLOSE_AGE.replace("metering", [({}, age_s)])
 
 
 @dataclass(frozen=True, slots=True)

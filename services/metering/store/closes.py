@@ -33,6 +33,12 @@ async def open_requests(tx: Tx, limit: int) -> list[OpenRequest]:
     ]
 
 
+async def waiting(tx: Tx) -> tuple[int, float]:
+    """Return how many requests are not answered, and for how many seconds the oldest of them waits (0 without one)."""
+    row = await tx.fetchrow(_WAITING)
+    return (row["count"], row["age_s"]) if row else (0, 0.0)
+
+
 async def take_request(tx: Tx, close_id: str) -> bool:
     """Hold the request until `tx` ends; return False where another holds it or it is answered."""
     return bool(await tx.fetchval(_TAKE, close_id))
@@ -73,6 +79,10 @@ INSERT INTO close_request (close_id, request, traceparent) VALUES ($1, $2, $3) O
 """
 _OPEN: Final = """
 SELECT request, traceparent FROM close_request WHERE answered_at IS NULL ORDER BY received_at, close_id LIMIT $1
+"""
+_WAITING: Final = """
+SELECT count(*) AS count, coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)::float8 AS age_s
+FROM close_request WHERE answered_at IS NULL
 """
 _TAKE: Final = """
 SELECT true FROM close_request WHERE close_id = $1 AND answered_at IS NULL FOR UPDATE SKIP LOCKED

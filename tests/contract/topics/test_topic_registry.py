@@ -27,21 +27,37 @@ def test_a_topics_owner_and_consumers_are_services(spec: TopicSpec) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
-def test_a_topic_is_read_by_someone_and_keeps_a_week_or_all(spec: TopicSpec) -> None:
+def test_a_topic_is_read_by_someone_and_keeps_its_records_longer_than_the_longest_outage_or_for_ever(
+    spec: TopicSpec,
+) -> None:
     assert spec.consumers
     assert (spec.retention_h is None) == (spec.cleanup == "compact")
+    assert spec.retention_h is None or spec.retention_h > topics.LONGEST_OUTAGE_H
+
+
+def test_the_longest_outage_promised_is_a_week() -> None:
+    assert topics.LONGEST_OUTAGE_H == 7 * 24
+
+
+def test_a_retention_within_the_longest_outage_is_refused() -> None:
+    with pytest.raises(ValidationError, match="retention_h"):
+        TopicSpec.model_validate(
+            {"name": "x", "owner": "a", "purpose": "b", "key": "c", "partitions": 1, "retention_h": 168}
+        )
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_every_topic_has_a_dead_letter_topic_of_its_owner_that_outlives_it(spec: TopicSpec) -> None:
+    dead = topics.dead_letter_spec(spec)
+    assert spec.dead_letter
+    assert (dead.name, dead.owner, dead.cleanup) == (f"{spec.name}-dlq", spec.owner, "delete")
+    assert (dead.retention_h or 0) > (spec.retention_h or 0)
+    assert dead.max_record_bytes > spec.max_record_bytes
 
 
 def test_every_event_type_travels_on_exactly_one_topic() -> None:
     carried = [event_type for spec in SPECS for event_type in spec.types]
     assert sorted(carried) == sorted(MODEL_OF_TYPE)
-
-
-def test_a_dead_letter_topic_takes_the_largest_record_and_its_reason() -> None:
-    spec = topics.topic("usage-windows")
-    dead = topics.dead_letter_spec(spec)
-    assert dead.name == "usage-windows-dlq"
-    assert dead.max_record_bytes > spec.max_record_bytes
 
 
 def test_an_unknown_topic_is_our_own_mistake() -> None:

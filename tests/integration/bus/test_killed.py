@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from libs.bus.kafka import KafkaBus
+from libs.bus.records import Headers
 from libs.schemas.topics import registry
 from libs.store.pool import Pool
 from tests.support import bus_process
@@ -93,10 +94,10 @@ async def test_a_relay_killed_after_publishing_publishes_the_same_bytes_again(
     assert first == second
 
 
-async def _records_of(bus: KafkaBus, key: bytes) -> list[tuple[bytes | None, tuple[tuple[str, bytes], ...]]]:
+async def _records_of(bus: KafkaBus, key: bytes) -> list[tuple[bytes | None, Headers]]:
     reader = bus.reader(TENANTS)
     ends = await reader.start()
-    found: list[tuple[bytes | None, tuple[tuple[str, bytes], ...]]] = []
+    found: list[tuple[bytes | None, Headers]] = []
     positions: dict[int, int] = {}
     while any(positions.get(number, 0) < end for number, end in ends.items()):
         got = await reader.poll()

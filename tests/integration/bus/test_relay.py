@@ -23,8 +23,7 @@ LEASE_RUNS_OUT = "UPDATE relay_lease SET expires_at = now()"
 
 def places(records: list[Record]) -> list[tuple[int, int]]:
     """(epoch, seq) of each record."""
-    headers = [dict(record.headers) for record in records]
-    return [(int(one["ce_maestroepoch"]), int(one["ce_maestroseq"])) for one in headers]
+    return [(int(one.header("ce_maestroepoch") or 0), int(one.header("ce_maestroseq") or 0)) for one in records]
 
 
 def names(records: list[Record]) -> list[str]:

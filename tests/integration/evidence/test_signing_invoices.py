@@ -126,8 +126,7 @@ async def test_a_changed_manifest_is_set_aside_and_the_next_invoice_still_signed
     await evidence.hears(changed, issued_invoice("MST-000002"))
 
     assert [entry.subject_id for entry in evidence.said()] == ["invoice-of-MST-000002"]
-    [reason] = evidence.refused()
-    assert reason.startswith("digest_mismatch: ")
+    assert evidence.refused() == ["digest_mismatch"]
 
 
 async def test_a_crash_after_the_files_and_before_the_row_loses_and_doubles_nothing(
