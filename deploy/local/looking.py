@@ -55,6 +55,7 @@ def _part_document(part: PartStatus, places: Places) -> dict[str, Any]:
         "uptime_s": round(part.process.uptime_s(), 1) if part.process and alive else None,
         "restarts": part.restarts,
         "address": part.address,
+        "also_at": part.also_at,
         "log": str(places.log_of(part.name)),
     }
 

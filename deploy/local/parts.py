@@ -19,6 +19,7 @@ class Launch:
     """One process to start.
 
     `stop_signal` asks it to end, and `stop_grace_s` seconds later it is killed. With an account it runs under that one.
+    `also_at` is where it listens beside its address, and what is spoken there.
     """
 
     argv: Sequence[str]
@@ -27,6 +28,7 @@ class Launch:
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_grace_s: float = 10.0
+    also_at: str = ""
 
 
 class NotReady(Exception):  # a state that passes, said by a probe, not an error

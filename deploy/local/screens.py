@@ -106,8 +106,12 @@ def show_table(console: Console, status: StackStatus) -> None:
         colour = COLOURS.get(part.phase, "")
         phase = f"[{colour}]{part.phase}[/]" if colour else part.phase.value
         pid = str(part.process.pid) if part.process else "-"
-        table.add_row(part.name, phase, pid, uptime(part), str(part.restarts), escape(part.address))
+        table.add_row(part.name, phase, pid, uptime(part), str(part.restarts), escape(_places_of(part)))
     console.print(table)
+
+
+def _places_of(part: PartStatus) -> str:
+    return f"{part.address}, {part.also_at}" if part.also_at else part.address
 
 
 def uptime(part: PartStatus) -> str:

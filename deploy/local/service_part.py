@@ -17,6 +17,7 @@ from deploy.local.services import Service
 from deploy.local.settings import ADMINISTRATIVE, STATE_SETTING
 from deploy.local.stores import Backing
 
+OTLP_GRPC_SETTING = "MAESTRO_OTLP_GRPC_PORT"
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
 
 
@@ -73,16 +74,20 @@ class ServicePart:
         self._places = places
         self._ports = ports
         self._backing = backing
+        self._grpc = f"{service.name} OTLP/gRPC"  # the name of that port among the remembered ones
         self._command = command or (sys.executable, "-m", f"services.{service.name}")
 
     def prepare(self, say: Say) -> None:
-        """Choose the port; the database was made when PostgreSQL became ready."""
+        """Choose the ports; the database was made when PostgreSQL became ready."""
         say("chooses a port")
         self._ports.free_port(self.name, wanted=self._service.port)
+        if self._service.grpc_port:
+            self._ports.free_port(self._grpc, wanted=self._service.grpc_port)
 
     def launch(self) -> Launch:
         """The service's process, its settings in the environment, its secrets in files."""
-        return Launch(argv=self._command, env=self._environment(), cwd=CHECKOUT)
+        also_at = f"OTLP/gRPC {HOST}:{self._ports.port(self._grpc)}" if self._service.grpc_port else ""
+        return Launch(argv=self._command, env=self._environment(), cwd=CHECKOUT, also_at=also_at)
 
     async def probe(self) -> None:
         """Ask the service itself."""
@@ -109,6 +114,7 @@ class ServicePart:
             STATE_SETTING: str(self._places.home),
             **self.stores(),
             **own,
+            **({OTLP_GRPC_SETTING: str(self._ports.port(self._grpc))} if self._service.grpc_port else {}),
             "PYTHONUNBUFFERED": "1",
         }
 

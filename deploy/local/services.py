@@ -14,7 +14,8 @@ class Service:
     """One service, started as `python -m services.<name>`, ready when `GET /readyz` answers 200.
 
     Each gets a port, a database and a role of its own. `settings` are further environment variables; `{home}` and
-    `{secrets}` in them stand for the stack's folders. `port` is tried first, another is chosen where it is taken.
+    `{secrets}` in them stand for the stack's folders. `port` is tried first, another is chosen where it is taken; so is
+    `grpc_port`, where the service takes OTLP over gRPC (0: it does not).
     """
 
     name: str
@@ -22,6 +23,7 @@ class Service:
     owns: str
     needs: tuple[str, ...] = ("postgres", "kafka")
     settings: Mapping[str, str] = field(default_factory=dict)
+    grpc_port: int = 0
 
 
 SERVICES: tuple[Service, ...] = (
@@ -31,7 +33,8 @@ SERVICES: tuple[Service, ...] = (
         owns="tenants and API keys",
         settings={"MAESTRO_OPERATOR_DIGEST_FILE": OPERATOR_DIGEST},
     ),
-    Service("metering", port=7102, owns="usage: spans and events into exact totals"),
+    # Not OTLP's own 4317: a Collector on the same machine listens there.
+    Service("metering", port=7102, owns="usage: spans and events into exact totals", grpc_port=14317),
     Service("quota", port=7103, owns="plans and decisions", needs=("postgres", "kafka", "valkey")),
     Service("invoicing", port=7104, owns="invoices and their files", settings={"MAESTRO_OBJECTS_DIR": OBJECTS}),
     Service(

@@ -32,9 +32,9 @@ class Phase(StrEnum):
 class PartStatus:
     """One part: its phase, what it waits for or why it failed, its process, and where people find it.
 
-    `answer` is what its probe got last, `fix` the command to try when it failed, `last_end` how long its last process
-    took to end, or that it had to be killed. `process` is None where the part is a
-    system server of somebody else.
+    `also_at` is where it listens beside its address. `answer` is what its probe got last, `fix` the command to try
+    when it failed, `last_end` how long its last process took to end, or that it had to be killed. `process` is None
+    where the part is a system server of somebody else.
     """
 
     name: str
@@ -48,6 +48,7 @@ class PartStatus:
     restarts: int = 0
     last_end: str = ""
     address: str = ""
+    also_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Changes(TypedDict, total=False):
     restarts: int
     last_end: str
     address: str
+    also_at: str
 
 
 class Board:

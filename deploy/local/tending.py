@@ -110,7 +110,7 @@ class Tender:
         self._say(phase=Phase.RESTARTING if was_up else Phase.PREPARING, detail="prepares")
         await self._prepare()
         launch = self.part.launch()
-        self._say(address=self.part.address())
+        self._say(address=self.part.address(), also_at=launch.also_at if launch else "")
         if launch is not None:
             with open_log(self._log) as log:
                 self._child = processes.start(launch, log)

@@ -34,7 +34,7 @@ from services.metering.domain.meters import Meters
 from services.metering.domain.spans import from_protobuf
 from services.metering.domain.spans_json import from_json
 from services.metering.errors import BadBody, BadQuery, BodyTooLarge, BodyTooSlow, IntakeFull, UnsupportedMedia
-from services.metering.handlers.edge import Gate, Load, UsageEdge
+from services.metering.handlers.edge import Gate, Load, UsageEdge, sender_of
 from services.metering.handlers.queries import Queries, Question, Total
 from services.metering.store.ids import History
 
@@ -185,7 +185,7 @@ async def export_traces(request: Request, caller: Caller, edge: Edge, gate: Boun
     if media not in {JSON, PROTOBUF}:
         raise UnsupportedMedia(f"content-type {media[:64]!r}: send {PROTOBUF} or {JSON}")
     decode = from_json if media == JSON else from_protobuf
-    async with _body_of(request, gate, _sender(caller)) as body:
+    async with _body_of(request, gate, sender_of(caller)) as body:
         taken = edge.intake(caller.tenant).spans(decode(body))
         await edge.keep(taken)
     return Response(export_answer(taken, as_json=media == JSON), media_type=media)
@@ -202,7 +202,7 @@ async def ingest_events(request: Request, caller: Caller, edge: Edge, gate: Boun
     """Take CloudEvents (structured, batch or binary): 204 where all are taken, else 207 with a verdict for each."""
     caller.require("usage:write")
     read = _reader_of(request)
-    async with _body_of(request, gate, _sender(caller)) as body:
+    async with _body_of(request, gate, sender_of(caller)) as body:
         taken = read(edge.intake(caller.tenant), body)
         await edge.keep(taken)
     if not taken.rejected:
@@ -291,10 +291,6 @@ async def _body_of(request: Request, gate: Gate, sender: str) -> AsyncIterator[b
 def _encoding_of(request: Request) -> str:
     # Said in one header or in several, two encodings are two: the first alone would hide the other.
     return ", ".join(request.headers.getlist("content-encoding")).strip().lower()
-
-
-def _sender(caller: Principal) -> str:
-    return caller.tenant_id or caller.key_id  # one tenant's keys are one sender; an edge is one by itself
 
 
 def _refuse_declared(request: Request) -> None:

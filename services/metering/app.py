@@ -22,7 +22,7 @@ from libs.runtime.errors import Unavailable
 from libs.runtime.web import create_app
 from libs.store.migrate import STORE_MIGRATIONS, migrate
 from libs.store.pool import Pool, open_pool, transaction
-from services.metering import api
+from services.metering import api, rpc
 from services.metering.consumer import Closer, Forgetter, Teller, close_consumer, shard_consumer
 from services.metering.domain.identity import Fingerprints
 from services.metering.handlers.batches import ShardOwner
@@ -69,6 +69,10 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             app.state.edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
             app.state.queries, app.state.meters = Queries(pool, reading, fingerprints), meters
             app.state.shards, app.state.pool = shards, pool
+            if settings.otlp_grpc_port is not None:
+                service = rpc.TraceService(app.state.door, app.state.edge, app.state.gate)
+                address = f"{settings.host}:{settings.otlp_grpc_port}"
+                app.state.otlp_grpc_port = await stack.enter_async_context(rpc.serving(address, service, ready))
             yield
 
     async def ready() -> None:

@@ -15,9 +15,10 @@ DEFAULT_METERS: Final = Path(__file__).parent / "meters.yaml"
 
 
 class MeteringSettings(ServiceSettings):
-    """Beyond the shared ones: which meters are in force."""
+    """Beyond the shared ones: which meters are in force, and where OTLP comes in over gRPC."""
 
     meters_file: Path = Field(DEFAULT_METERS, description="YAML, one document of `kind: Meter` for each meter")
+    otlp_grpc_port: int | None = Field(None, ge=0, le=65535, description="OTLP over gRPC; off where it is not set")
 
 
 def meters_in_force(settings: MeteringSettings) -> Meters:

@@ -49,6 +49,11 @@ def test_http_frameworks_stand_in_api_and_app(path: Path) -> None:
 
 
 @EVERY_MODULE
+def test_grpc_stands_in_rpc(path: Path) -> None:
+    assert "grpc" not in tops(path) or in_room(path, r"/rpc(\.py|/)")
+
+
+@EVERY_MODULE
 def test_the_environment_is_read_in_settings(path: Path) -> None:
     reads = {"os.environ", "os.getenv", "os.environ.get"} & called(path) or "pydantic_settings" in tops(path)
     assert not reads or in_room(path, r"/settings\.py$", r"^libs/runtime/crashpoints\.py$")

@@ -17,6 +17,7 @@ ROOMS = {
     "app.py",
     "settings.py",
     "api.py",
+    "rpc.py",
     "consumer.py",
     "stream.py",
     "handlers.py",
@@ -27,7 +28,7 @@ ROOMS = {
     "cli.py",
     "README.md",
 }
-FOLDERS = {"migrations", "api", "consumer", "handlers", "domain", "store", "cli", "__pycache__"}
+FOLDERS = {"migrations", "api", "rpc", "consumer", "handlers", "domain", "store", "cli", "__pycache__"}
 EVERY_MODULE = pytest.mark.parametrize("path", modules(), ids=name_of)
 SERVICES = sorted(path.parent for path in (ROOT / "services").glob("*/__main__.py"))
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from libs.access.principal import Principal
 from libs.bus.ports import Bus
 from libs.bus.records import Headers, Message
 from libs.runtime.clock import Clock
@@ -28,6 +29,11 @@ MAX_BYTES: Final = 64 * 1024 * 1024  # of bodies under way at once: what an edge
 MAX_RECEIVE_S: Final = 10.0  # for a whole body to come: the largest at 7 Mbit/s; a slower sender sends smaller ones
 REQUEST_SHARE: Final = 4  # one sender holds at most this part of the requests under way, so that others find a place
 BYTE_SHARE: Final = 2  # and this part of the bytes: four full bodies
+
+
+def sender_of(principal: Principal) -> str:
+    """Return who is one sender to the gate: one tenant's keys together, an edge by itself."""
+    return principal.tenant_id or principal.key_id
 
 
 class Load:

@@ -75,6 +75,14 @@ def test_what_did_not_change_is_not_said_again(console: Console) -> None:
     assert len(_shown(console).splitlines()) == 1
 
 
+def test_the_table_shows_where_else_a_part_listens(console: Console) -> None:
+    also = "OTLP/gRPC 127.0.0.1:14317"
+
+    show_table(console, _status(PartStatus("metering", Phase.READY, address="http://here", also_at=also)))
+
+    assert f"http://here, {also}" in _shown(console)
+
+
 def test_the_table_shows_state_process_restarts_and_address(console: Console) -> None:
     me = identity_of(os.getpid())
 

@@ -103,6 +103,20 @@ def test_a_system_server_has_no_process_of_ours(places: Places) -> None:
     assert [part.launch() for part in plan_parts(places, ADMIN, [SERVICE])[:3]] == [None, None, None]
 
 
+def test_a_service_that_takes_otlp_over_grpc_is_told_where_and_shows_it(places: Places) -> None:
+    launch = _launched(places, ADMIN, Service("metering", port=7102, owns="usage", grpc_port=14317))
+
+    port = launch.env["MAESTRO_OTLP_GRPC_PORT"]
+    assert launch.also_at == f"OTLP/gRPC 127.0.0.1:{port}"
+    assert port != launch.env["MAESTRO_PORT"]
+
+
+def test_a_service_without_grpc_is_told_of_no_such_port(places: Places) -> None:
+    launch = _launched(places, ADMIN)
+
+    assert ("MAESTRO_OTLP_GRPC_PORT" in launch.env, launch.also_at) == (False, "")
+
+
 def test_every_service_of_the_table_has_its_own_name_and_port() -> None:
     assert len({service.name for service in SERVICES}) == len({service.port for service in SERVICES}) == len(SERVICES)
 
