@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from libs.access.bearer import HOW, bearer_of
+from libs.access.errors import KeyUnusable
 from libs.access.keys import digest_of, parse_key
 from libs.access.principal import Principal
 from libs.runtime.errors import Broken, Unauthenticated, Unavailable
@@ -93,6 +94,24 @@ class Directory:
         is_ours = key is not None and key.env == self._env
         if not (is_proven and is_ours and self._is_live(entry, now)):
             raise Unauthenticated(HOW)
+        return entry.principal
+
+    def edge(self, key_id: str, now: datetime) -> Principal:
+        """Return the edge whose key has this public id, for usage that comes without the key itself.
+
+        Nothing is proven here: an operator has bound what comes (a topic that only such senders may write) to the key.
+
+        Raises:
+            KeyUnusable: there is no such key, it is revoked or has expired, or it is not an edge's with usage:write.
+            Unavailable: the directory is not caught up.
+
+        """
+        self.require_ready()
+        entry = self._entries.get(key_id)
+        if entry is None or not self._is_live(entry, now):
+            raise KeyUnusable(f"key {key_id} is not known here, is revoked or has expired: bind the topic to another")
+        if entry.principal.kind != "edge" or "usage:write" not in entry.principal.effective_scopes:
+            raise KeyUnusable(f"key {key_id} is not an edge's key with usage:write: bind the topic to such a key")
         return entry.principal
 
     def tenant(self, tenant_id: str) -> TenantChanged | None:

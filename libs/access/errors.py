@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libs.runtime.errors import Rejected
+from libs.runtime.errors import Rejected, Unavailable
 
 
 class WrongTenant(Rejected):
@@ -36,3 +36,10 @@ class TooManyAttempts(Rejected):
     def headers(self) -> dict[str, str]:
         """RFC 9110, section 10.2.3."""
         return {"retry-after": str(self.retry_after_s)}
+
+
+class KeyUnusable(Unavailable):
+    """A topic is bound to a key that may not be used (yet, or any more). The operator mends it; what waits is kept."""
+
+    code = "key_unusable"
+    title = "The key that a topic is bound to may not be used"

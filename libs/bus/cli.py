@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from libs.bus.kafka import KafkaBus
-from libs.bus.operator import BadReset, Reset, Target, raise_epoch, reset_offset
+from libs.bus.operator import BadReset, Reset, Step, Target, raise_epoch, reset_committed, reset_offset
 from libs.bus.ports import Bus
 from libs.runtime.errors import MaestroError
 from libs.runtime.settings import ServiceSettings
@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     reset.add_argument("--topic", required=True)
     reset.add_argument("--partition", required=True, help="a number, or all")
     reset.add_argument("--to", required=True, help="earliest, latest or an offset")
+    reset.add_argument(
+        "--kept-in", choices=("store", "broker"), default="store", help="where its offsets lie, as the error names it"
+    )
     reset.add_argument("--reason", default="not given", help="kept with the step")
     lift = verbs.add_parser(
         "raise-epoch",
@@ -77,19 +80,15 @@ async def _run(chosen: argparse.Namespace, settings: ServiceSettings) -> list[st
 
 async def _reset(pool: Pool, bus: Bus, chosen: argparse.Namespace) -> list[Reset]:
     every = chosen.partition == "all"
-    return [
-        await reset_offset(
-            pool,
-            bus,
-            consumer=chosen.consumer,
-            topic=chosen.topic,
-            partition=number,
-            to=_target(chosen.to),
-            by=getpass.getuser(),
-            reason=chosen.reason,
-        )
-        for number in (range(await bus.partitions(chosen.topic)) if every else [_number(chosen.partition)])
-    ]
+    numbers = range(await bus.partitions(chosen.topic)) if every else [_number(chosen.partition)]
+    reset = reset_committed if chosen.kept_in == "broker" else reset_offset
+    return [await reset(pool, bus, _step(chosen, number)) for number in numbers]
+
+
+def _step(chosen: argparse.Namespace, partition: int) -> Step:
+    return Step(
+        chosen.consumer, chosen.topic, partition, _target(chosen.to), by=getpass.getuser(), reason=chosen.reason
+    )
 
 
 def _line(one: Reset) -> str:

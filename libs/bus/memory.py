@@ -16,7 +16,18 @@ from uuid import UUID
 
 from libs.bus.marks import Mark
 from libs.bus.partitioner import partition_of
-from libs.bus.ports import Assigned, Fetched, Offsets, OutOfRange, Publisher, Reader, Seen, Subscriber
+from libs.bus.ports import (
+    Assigned,
+    Committed,
+    Fetched,
+    GroupInUse,
+    Offsets,
+    OutOfRange,
+    Publisher,
+    Reader,
+    Seen,
+    Subscriber,
+)
 from libs.bus.records import Message, Record, TopicPartition
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.errors import TooLarge, Unavailable
@@ -53,6 +64,7 @@ class _Group:
     topics: tuple[str, ...]
     members: dict[str, MemorySubscriber] = field(default_factory=dict)
     assigned: dict[str, frozenset[TopicPartition]] = field(default_factory=dict)
+    committed: dict[TopicPartition, Committed] = field(default_factory=dict)
 
 
 class MemoryBus:
@@ -116,6 +128,20 @@ class MemoryBus:
         self.check()
         self._marks.setdefault(group, {}).update(marks)
 
+    async def committed(self, group: str, topic: str) -> Mapping[int, Committed]:
+        """Return how far `group`, of a consumer without a store, is in each partition that it has committed."""
+        self.check()
+        kept = self._groups[group].committed if group in self._groups else {}
+        return {source.partition: mark for source, mark in kept.items() if source.topic == topic}
+
+    async def commit_for(self, group: str, topic: str, marks: Mapping[int, Committed]) -> None:
+        """Set how far `group` is: an operator's step. Raises GroupInUse while the group has members."""
+        self.check()
+        found = self._groups.setdefault(group, _Group(group, (topic,)))
+        if found.members:
+            raise GroupInUse(f"{group} has members: stop its processes, and try again")
+        found.committed |= {TopicPartition(topic, number): mark for number, mark in marks.items()}
+
     def subscriber(self, topics: Collection[str], *, group: str, instance: str, max_records: int) -> Subscriber:
         """Return a new member of `group` with the static id `instance`."""
         found = self._groups.setdefault(group, _Group(group, tuple(sorted(topics))))
@@ -128,8 +154,10 @@ class MemoryBus:
     # --- what a test does to the broker
 
     def delete_topic(self, topic: str) -> None:
-        """Delete a topic with all its records; `ensure_topics` makes it again under another id."""
+        """Delete a topic with its records and what groups committed; `ensure_topics` makes it again with another id."""
         del self._topics[topic]
+        for group in self._groups.values():
+            group.committed = {source: mark for source, mark in group.committed.items() if source.topic != topic}
 
     def add_partitions(self, topic: str, count: int) -> None:
         """Let `topic` have `count` partitions."""
@@ -318,6 +346,13 @@ class MemorySubscriber:
         """Leave marks."""
         with suppress(Unavailable):
             await self._bus.mark(self._group.name, marks)
+
+    async def commit(self, marks: Mapping[TopicPartition, Committed]) -> None:
+        """Have the broker keep how far the group is; it refuses a member whose partitions have moved."""
+        self._bus.check()
+        if not self.is_current() or not self._group.assigned[self._instance] >= marks.keys():
+            raise Unavailable("the group has other members by now")
+        self._group.committed |= marks
 
     def seen(self) -> Mapping[TopicPartition, Seen]:
         """Return the last answers."""

@@ -7,11 +7,11 @@ from typing import Final, Literal
 from uuid import UUID
 
 from libs.bus.marks import relay_group
-from libs.bus.ports import Bus
+from libs.bus.ports import Bus, Committed
 from libs.bus.subscription import group_of
 from libs.runtime.errors import Rejected
 from libs.store.epoch import raise_store_epoch, store_life
-from libs.store.pool import Pool, transaction
+from libs.store.pool import Pool, Tx, transaction
 
 Target = Literal["earliest", "latest"] | int
 
@@ -36,49 +36,89 @@ class Reset:
     after_next: int
 
 
-async def reset_offset(
-    pool: Pool, bus: Bus, *, consumer: str, topic: str, partition: int, to: Target, by: str, reason: str
-) -> Reset:
-    """Let `consumer` go on at `to` in `partition` of `topic` as it now is; the step is kept in consumer_offset_reset.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is asked for: `consumer` goes on at `to` in `partition` of `topic` as it now is; by whom, and why."""
+
+    consumer: str
+    topic: str
+    partition: int
+    to: Target
+    by: str
+    reason: str
+
+
+async def reset_offset(pool: Pool, bus: Bus, step: Step) -> Reset:
+    """Let a consumer that keeps its offsets in its store go on elsewhere; the step is kept in consumer_offset_reset.
 
     A running owner is fenced by a raised owner epoch, reloads, and goes on from there. What was taken stays taken:
     the sequences are kept, so going back repeats no event of ours. Raises BadReset outside the log.
     """
-    ids = await bus.topic_ids([topic])
-    if topic not in ids:
-        raise BadReset(f"there is no topic {topic}")
-    starts, ends = await bus.start_offsets(topic), await bus.end_offsets(topic)
-    if partition not in starts:
-        raise BadReset(f"topic {topic} has partitions 0 to {len(starts) - 1}")
-    first, end = starts[partition], ends[partition]
-    after = {"earliest": first, "latest": end}.get(to, -1) if isinstance(to, str) else to
-    if not first <= after <= end:
-        raise BadReset(f"{topic}[{partition}] holds [{first}, {end}): give earliest, latest or an offset in it")
+    topic_id, after = await _target(bus, step)
+    place = (step.consumer, topic_id, step.partition, step.topic, after)
     async with transaction(pool) as tx:
-        before = await tx.fetchrow(_BEFORE, consumer, topic, partition)
-        await tx.execute(_FORGET, consumer, topic, partition, ids[topic])
-        await tx.execute(_SET, consumer, ids[topic], partition, topic, after)
-        done = Reset(
-            consumer,
-            topic,
-            ids[topic],
-            partition,
-            before["topic_id"] if before else None,
-            before["next"] if before else None,
-            after,
+        before = await tx.fetchrow(_BEFORE, step.consumer, step.topic, step.partition)
+        await tx.execute(_FORGET, step.consumer, step.topic, step.partition, topic_id)
+        await tx.execute(_SET, *place)
+        stored = (before["topic_id"], before["next"]) if before else (None, None)
+        return await _note(tx, step, stored, (topic_id, after))
+
+
+async def reset_committed(pool: Pool, bus: Bus, step: Step) -> Reset:
+    """Let a consumer that keeps its offsets in the broker go on elsewhere; the step is kept all the same.
+
+    Its processes must be stopped: raises GroupInUse otherwise. Going back forwards the same records again, and whoever
+    takes them drops the copies. Raises BadReset outside the log.
+    """
+    topic_id, after = await _target(bus, step)
+    group = group_of(step.consumer)
+    before = (await bus.committed(group, step.topic)).get(step.partition)
+    await bus.commit_for(group, step.topic, {step.partition: Committed(after, topic_id)})
+    stored = (None, None) if before is None else (before.topic_id, before.next)
+    async with transaction(pool) as tx:
+        return await _note(tx, step, stored, (topic_id, after))
+
+
+async def _target(bus: Bus, step: Step) -> tuple[UUID, int]:
+    """Return the topic's id and the offset that is meant; raise BadReset where the log does not hold it."""
+    ids = await bus.topic_ids([step.topic])
+    if step.topic not in ids:
+        raise BadReset(f"there is no topic {step.topic}")
+    starts, ends = await bus.start_offsets(step.topic), await bus.end_offsets(step.topic)
+    if step.partition not in starts:
+        raise BadReset(f"topic {step.topic} has partitions 0 to {len(starts) - 1}")
+    first, end = starts[step.partition], ends[step.partition]
+    after = {"earliest": first, "latest": end}.get(step.to, -1) if isinstance(step.to, str) else step.to
+    if not first <= after <= end:
+        raise BadReset(
+            f"{step.topic}[{step.partition}] holds [{first}, {end}): give earliest, latest or an offset in it"
         )
-        await tx.execute(
-            _NOTE,
-            consumer,
-            topic,
-            done.topic_id,
-            partition,
-            done.before_topic_id,
-            done.before_next,
-            after,
-            by,
-            reason,
-        )
+    return ids[step.topic], after
+
+
+async def _note(tx: Tx, step: Step, before: tuple[UUID | None, int | None], now: tuple[UUID, int]) -> Reset:
+    """Keep the step, from (topic id, offset) to (topic id, offset), and return it."""
+    done = Reset(
+        step.consumer,
+        step.topic,
+        now[0],
+        step.partition,
+        before_topic_id=before[0],
+        before_next=before[1],
+        after_next=now[1],
+    )
+    await tx.execute(
+        _NOTE,
+        done.consumer,
+        done.topic,
+        done.topic_id,
+        done.partition,
+        done.before_topic_id,
+        done.before_next,
+        done.after_next,
+        step.by,
+        step.reason,
+    )
     return done
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from libs.bus.marks import Mark
 from libs.bus.records import Message, Record, TopicPartition
+from libs.runtime.errors import Rejected
 from libs.schemas.topics import TopicSpec
 
 Offsets = Mapping[TopicPartition, int]
@@ -22,6 +23,13 @@ class OutOfRange(Exception):
         super().__init__(f"{source} holds no offset {offset}")
         self.source = source
         self.offset = offset
+
+
+class GroupInUse(Rejected):
+    """Members of the group run, and only they may say how far it is."""
+
+    code = "group_in_use"
+    title = "The consumer group has running members"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,19 @@ class Fetched:
 
     records: Sequence[Record] = ()
     positions: Offsets = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """How far a group has come in one partition, kept in the broker: for consumers without a store of their own.
+
+    `topic_id` says of which topic, `appended_at_ms` when the last record taken was appended (milliseconds since 1970).
+    None where that was not said: before the first record, or by another tool.
+    """
+
+    next: int
+    topic_id: UUID | None = None
+    appended_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +86,7 @@ class Publisher(Protocol):
 
 
 class Subscriber(Protocol):
-    """One member of a consumer group. Positions come from its user, never from the group."""
+    """One member of a consumer group. Positions come from its user, who may have asked the bus what is committed."""
 
     async def start(self) -> None:
         """Join; raises Unavailable while the broker does not answer."""
@@ -100,6 +121,10 @@ class Subscriber(Protocol):
 
         Nobody reads on from there. Failing is harmless and silent.
         """
+        ...
+
+    async def commit(self, marks: Mapping[TopicPartition, Committed]) -> None:
+        """Have the broker keep how far the group is; raise Unavailable where it may not, such as after a rebalance."""
         ...
 
     def seen(self) -> Mapping[TopicPartition, Seen]:
@@ -169,6 +194,14 @@ class Bus(Protocol):
 
     async def mark(self, group: str, marks: Mapping[TopicPartition, Mark]) -> None:
         """Leave marks for `group`, which has no members. Raises Unavailable."""
+        ...
+
+    async def committed(self, group: str, topic: str) -> Mapping[int, Committed]:
+        """Return how far `group`, of a consumer without a store, is in each partition that it has committed."""
+        ...
+
+    async def commit_for(self, group: str, topic: str, marks: Mapping[int, Committed]) -> None:
+        """Set how far `group` is: an operator's step. Raises GroupInUse while the group has members."""
         ...
 
     def subscriber(self, topics: Collection[str], *, group: str, instance: str, max_records: int) -> Subscriber:

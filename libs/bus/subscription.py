@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from libs.bus.records import Record, TopicPartition
 from libs.runtime.errors import Broken, Rejected
@@ -13,13 +13,17 @@ MAX_RECORDS: Final = 500  # of one batch of events: its transaction stays within
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """`instance` is the static member id: the same after a restart, another for every process of the service."""
+    """`instance` is the static member id: the same after a restart, another for every process of the service.
+
+    `kept_in` says where its offsets lie: in the service's store, or, of a consumer without one, in the broker.
+    """
 
     service: str
     purpose: str
     topics: tuple[str, ...]
     instance: str
     max_records: int = MAX_RECORDS
+    kept_in: Literal["store", "broker"] = "store"
 
     @property
     def consumer(self) -> str:
@@ -73,8 +77,9 @@ class OffsetLost(Broken):
 
 def offset_lost(of: Subscription, source: TopicPartition, why: str) -> OffsetLost:
     """Return the error that stops `of` at `source` and names the operator's verb."""
+    where = " --kept-in broker" if of.kept_in == "broker" else ""
     return OffsetLost(
         f"{of.consumer} stops at {source}: {why}. Decide what may be skipped or repeated, then run `maestro bus "
         f"reset-offset --service {of.service} --consumer {of.consumer} --topic {source.topic} "
-        f"--partition {source.partition} --to earliest|latest|N`"
+        f"--partition {source.partition} --to earliest|latest|N{where}`"
     )

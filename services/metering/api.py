@@ -19,11 +19,9 @@ from libs.access.request import Caller
 from libs.runtime.errors import Forbidden, NotFound
 from libs.runtime.openapi import raw_body, refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, encode_cursor, moment, place_of
-from libs.schemas import cloudevents
 from libs.schemas.events import Metric
 from libs.schemas.values import Instant, Quantity, from_microseconds
 from libs.schemas.zones import TZDATA_VERSION
-from services.metering.domain.bodies import json_of
 from services.metering.domain.bounds import BOUNDS
 from services.metering.domain.calendar import WindowSize
 from services.metering.domain.documented import EVENT_BODIES, JSON, PROTOBUF, SPAN_ANSWERS, SPAN_BODIES
@@ -31,6 +29,7 @@ from services.metering.domain.events import window_of_us
 from services.metering.domain.exports import export_answer
 from services.metering.domain.intake import Intake, Taken, Verdict
 from services.metering.domain.meters import Meters
+from services.metering.domain.modes import media_of, reader_of
 from services.metering.domain.spans import from_protobuf
 from services.metering.domain.spans_json import from_json
 from services.metering.errors import BadBody, BadQuery, BodyTooLarge, BodyTooSlow, IntakeFull, UnsupportedMedia
@@ -248,35 +247,12 @@ async def explain_event(
 
 def _reader_of(request: Request) -> Callable[[Intake, bytes], Taken]:
     """Return what reads the body in the mode that the headers say; raise UnsupportedMedia for another."""
-    media = _media_of(request)
-    if "ce-specversion" in request.headers:
-        headers = [(name, unquote(value)) for name, value in request.headers.items()]
-        return lambda intake, body: intake.binary(headers, _content(media, body))
-    if media == cloudevents.STRUCTURED:
-        return lambda intake, body: intake.cloudevents([json_of(body)])
-    if media in {cloudevents.BATCH, JSON}:
-        return lambda intake, body: intake.cloudevents(_listed(json_of(body), media))
-    raise UnsupportedMedia(f"content-type {media[:64]!r}: send {cloudevents.STRUCTURED}, {cloudevents.BATCH} or {JSON}")
-
-
-def _listed(document: object, media: str) -> list[object]:
-    if isinstance(document, list):
-        return document
-    if media == JSON and isinstance(document, dict):
-        return [document]
-    raise BadBody("a batch is a JSON array of events")
-
-
-def _content(media: str, body: bytes) -> object:
-    if not body:
-        return None
-    if media != JSON and not media.endswith("+json"):
-        raise UnsupportedMedia(f"content-type {media[:64]!r}: the data of an event in binary mode is JSON")
-    return json_of(body)
+    headers = [(name, unquote(value)) for name, value in request.headers.items()]
+    return reader_of(_media_of(request), headers, "ce-")
 
 
 def _media_of(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_of(request.headers.get("content-type", ""))
 
 
 @asynccontextmanager

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
 from libs.access.directory import Directory
 from libs.access.door import open_door
 from libs.access.feed import fed
+from libs.access.principal import Principal
 from libs.bus.kafka import KafkaBus
 from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.ports import Bus
@@ -23,7 +26,8 @@ from libs.runtime.web import create_app
 from libs.store.migrate import STORE_MIGRATIONS, migrate
 from libs.store.pool import Pool, open_pool, transaction
 from services.metering import api, rpc
-from services.metering.consumer import Closer, Forgetter, Teller, close_consumer, shard_consumer
+from services.metering.consumer import Closer, Forgetter, Teller, close_consumer, foreign_consumer, shard_consumer
+from services.metering.domain.foreign import READERS
 from services.metering.domain.identity import Fingerprints
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.closing import Closing, show_waiting
@@ -31,8 +35,11 @@ from services.metering.handlers.edge import Gate, UsageEdge
 from services.metering.handlers.publishing import Publishing
 from services.metering.handlers.queries import Queries
 from services.metering.handlers.reading import Reading
+from services.metering.handlers.routing import Router
 from services.metering.settings import MeteringSettings, meters_in_force
 from services.metering.store import MIGRATIONS, ids
+
+_log = logging.getLogger(__name__)
 
 
 def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock | None = None) -> FastAPI:
@@ -51,7 +58,8 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             stack.push_async_callback(bus.stop)
             await bus.ensure_topics(topics_of("metering"))
             fingerprints = await _fingerprints(pool)
-            reading, publishing = Reading(bus, pool, clock), Publishing(bus, pool, clock, settings.region)
+            reading = Reading(bus, pool, clock, tuple(settings.bound_topics))
+            publishing = Publishing(bus, pool, clock, settings.region)
             shards = shard_consumer(bus, pool, instance, ShardOwner(meters))
             for name, work in (
                 ("relay", Relay(pool, bus, service="metering", instance=instance).run()),
@@ -60,13 +68,20 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 ("closer", Closer(reading, pool, Closing(meters, clock)).run()),
                 ("teller", Teller(reading, pool, meters, publishing).run()),
                 ("forgetter", Forgetter(reading, pool).run()),
-                ("vitals", Vitals(pool, bus, service="metering", clock=clock, also=[show_waiting]).run()),
+                (
+                    "vitals",
+                    Vitals(pool, bus, service="metering", clock=clock, also=[show_waiting, reading.show_routed]).run(),
+                ),
             ):
                 await stack.enter_async_context(background(name, work))
             await stack.enter_async_context(fed(directory, bus))
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             app.state.gate = Gate()
-            app.state.edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
+            edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
+            for router in _routers(settings, edge, pool, directory):
+                work = foreign_consumer(bus, instance, router).run()
+                await stack.enter_async_context(background(f"router of {router.topic}", work))
+            app.state.edge = edge
             app.state.queries, app.state.meters = Queries(pool, reading, fingerprints), meters
             app.state.shards, app.state.pool = shards, pool
             if settings.otlp_grpc_port is not None:
@@ -83,6 +98,20 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
     app = create_app("metering", lifespan, ready=ready)
     app.include_router(api.router)
     return app
+
+
+def _routers(settings: MeteringSettings, edge: UsageEdge, pool: Pool, directory: Directory) -> Iterator[Router]:
+    """Yield the router of every foreign topic that is bound to a key; say of the others that they are not read."""
+    for topic in READERS:
+        key_id = settings.bound_topics.get(topic)
+        if key_id is None:
+            _log.info("topic %s is bound to no key: it is not read, and what lies there waits", topic)
+        else:
+            yield Router(topic, edge, pool, partial(_edge_now, directory, edge.clock, key_id))
+
+
+def _edge_now(directory: Directory, clock: Clock, key_id: str) -> Principal:
+    return directory.edge(key_id, clock.now())
 
 
 async def _fingerprints(pool: Pool) -> Fingerprints:

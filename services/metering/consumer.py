@@ -1,4 +1,4 @@
-"""What drives metering: two subscriptions, and three loops beside them: closing, telling windows, forgetting."""
+"""What drives metering: its subscriptions, and three loops beside them: closing, telling windows, forgetting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Final
 
 from libs.bus.backoff import Backoff
 from libs.bus.consumer import BatchConsumer, EventConsumer
+from libs.bus.forwarder import Forwarder
 from libs.bus.ports import Bus
+from libs.bus.records import TopicPartition
 from libs.bus.routes import Routes
 from libs.bus.subscription import Subscription
 from libs.runtime.errors import Rejected, Unavailable
@@ -28,6 +30,7 @@ from services.metering.handlers.closing import Closing, on_close_requested
 from services.metering.handlers.integrating import integrate_due
 from services.metering.handlers.publishing import MAX_WINDOWS, Publishing
 from services.metering.handlers.reading import SHARDS_TOPIC, Reading
+from services.metering.handlers.routing import Router
 from services.metering.store import closes, ids
 from services.metering.store.closes import OpenRequest
 
@@ -35,6 +38,7 @@ SERVICE: Final = "metering"
 CLOSES_TOPIC: Final = "close-requests"
 
 MAX_RECORDS: Final = 2_000  # of one batch; the bytes of a fetch (libs/bus) bound it where records hold many events
+MAX_FOREIGN_RECORDS: Final = 500  # of one fetch, as many requests as an edge takes in a second or so; each may be large
 CLOSE_PAUSE_S: Final = 0.2  # how long a close that can be done may lie; one index look-up each time
 MAX_CLOSES: Final = 200  # tried on one look; a month's end has thousands, oldest first
 TELL_PAUSE_S: Final = (
@@ -59,6 +63,14 @@ def close_consumer(bus: Bus, pool: Pool, instance: str) -> EventConsumer:
     return EventConsumer(bus, pool, Subscription(SERVICE, "closes", (CLOSES_TOPIC,), instance), routes)
 
 
+def foreign_consumer(bus: Bus, instance: str, router: Router) -> Forwarder:
+    """Return the consumer of a foreign topic; all that it keeps is how far it is, in the broker."""
+    subscription = Subscription(
+        SERVICE, f"router.{router.topic}", (router.topic,), instance, max_records=MAX_FOREIGN_RECORDS, kept_in="broker"
+    )
+    return Forwarder(bus, subscription, router.route)
+
+
 async def repeat(name: str, turn: Callable[[], Awaitable[bool]], pause_s: float) -> None:
     """Take turns until cancelled, without a pause while a turn says that there is more. Outages are waited out."""
     backoff = Backoff(SystemRandom())
@@ -76,11 +88,12 @@ async def repeat(name: str, turn: Callable[[], Awaitable[bool]], pause_s: float)
 
 @dataclass(slots=True)
 class Closer:
-    """Closes periods once all that was acknowledged before their request was seen is counted."""
+    """Closes periods once all that was acknowledged before their request was seen is routed, and then counted."""
 
     reading: Reading
     pool: Pool
     closing: Closing
+    _foreign_ends: dict[str, Mapping[TopicPartition, int]] = field(default_factory=dict)
     _ends: dict[str, Mapping[int, int]] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -96,17 +109,29 @@ class Closer:
             return False
         progress = await self.reading.progress()
         reached = {partition: one.reached for partition, one in progress.items()}
-        ready = [one for one in waiting if has_counted(reached, self._ends[one.request.close_id])]
+        ready = [one for one in waiting if self._is_counted(one.request.close_id, reached)]
         done = [await self._close(one) for one in ready]
         return any(done)
 
     async def _find_ends(self, close_ids: set[str]) -> None:
-        """Learn up to where usage is to be counted before each of these closes, and forget all others."""
-        known = {close_id: self._ends[close_id] for close_id in close_ids & self._ends.keys()}
-        if fresh := close_ids - known.keys():
+        """Learn up to where usage is to be routed and counted before each of these closes, and forget all others."""
+        foreign = {close_id: ends for close_id, ends in self._foreign_ends.items() if close_id in close_ids}
+        known = {close_id: ends for close_id, ends in self._ends.items() if close_id in close_ids}
+        if fresh := close_ids - foreign.keys():
             # Asked after the requests were seen: what was acknowledged before them lies before these ends.
-            known |= dict.fromkeys(fresh, await self.reading.ends())
-        self._ends = known
+            foreign |= dict.fromkeys(fresh, await self.reading.foreign_ends())
+        if unrouted := close_ids - known.keys():
+            routed = {source: one.reached for source, one in (await self.reading.routed()).items()}
+            passed = {close_id for close_id in unrouted if has_counted(routed, foreign[close_id])}
+            if passed:
+                # Asked after that was routed: it lies before these ends too.
+                known |= dict.fromkeys(passed, await self.reading.ends())
+            if held := fresh - passed:
+                _log.info("%d closes wait for what lies on foreign topics to be routed", len(held))
+        self._foreign_ends, self._ends = foreign, known
+
+    def _is_counted(self, close_id: str, reached: Mapping[int, int]) -> bool:
+        return close_id in self._ends and has_counted(reached, self._ends[close_id])
 
     async def _close(self, one: OpenRequest) -> bool:
         request = one.request

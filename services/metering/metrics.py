@@ -15,6 +15,11 @@ EDGE_EVENTS: Final = _METER.create_counter(
     unit="{event}",
     description="events that came to an edge, by `verdict`: accepted, unmetered (spans that are not usage), a reason",
 )
+ROUTED_RECORDS: Final = _METER.create_counter(
+    "maestro.metering.router.records",
+    unit="{record}",
+    description="records of foreign topics that were read and made durable, by `topic`; what was refused: dead letters",
+)
 BATCH_EVENTS: Final = _METER.create_counter(
     "maestro.metering.batch.events",
     unit="{event}",
@@ -34,4 +39,10 @@ CLOSE_AGE: Final = Snapshot(
     "maestro.metering.close.age",
     unit="s",
     description="how long the oldest of these waits, since its request was taken; 0 without one",
+)
+ROUTER_LAG: Final = Snapshot(
+    _METER,
+    "maestro.metering.router.lag",
+    unit="{record}",
+    description="records of a bound foreign topic, by `topic`, not routed yet; grows while its key may not be used",
 )

@@ -7,18 +7,32 @@ from typing import Final
 
 from pydantic import Field
 
+from libs.access.keys import KEY_ID
 from libs.runtime.errors import Broken
 from libs.runtime.settings import ServiceSettings
+from services.metering.domain.foreign import EVENTS_TOPIC, SPANS_TOPIC
 from services.metering.domain.meters import Meters, meters_of
 
+KEY_ID_OR_NONE: Final = rf"^({KEY_ID.pattern})?$"
 DEFAULT_METERS: Final = Path(__file__).parent / "meters.yaml"
 
 
 class MeteringSettings(ServiceSettings):
-    """Beyond the shared ones: which meters are in force, and where OTLP comes in over gRPC."""
+    """Beyond the shared ones: which meters are in force, where OTLP comes in over gRPC, in whose name by Kafka.
+
+    A foreign topic without a key is not read. All processes of metering are to be told the same.
+    """
 
     meters_file: Path = Field(DEFAULT_METERS, description="YAML, one document of `kind: Meter` for each meter")
     otlp_grpc_port: int | None = Field(None, ge=0, le=65535, description="OTLP over gRPC; off where it is not set")
+    usage_events_key_id: str = Field("", pattern=KEY_ID_OR_NONE, description="edge key that usage-events is bound to")
+    otlp_spans_key_id: str = Field("", pattern=KEY_ID_OR_NONE, description="edge key that otlp_spans is bound to")
+
+    @property
+    def bound_topics(self) -> dict[str, str]:
+        """The public id of the key of every topic that is bound to one."""
+        keys = {EVENTS_TOPIC: self.usage_events_key_id, SPANS_TOPIC: self.otlp_spans_key_id}
+        return {topic: key_id for topic, key_id in keys.items() if key_id}
 
 
 def meters_in_force(settings: MeteringSettings) -> Meters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,9 @@ def acting_for(*tenants: str) -> Callable[[str | None], str]:
     return tenant_of
 
 
-def intake(*tenants: str, now_us: int = NOON_US, meters: Meters | None = None) -> Intake:
-    return Intake(fingerprints(), meters or default_meters(), acting_for(*(tenants or (ALICE,))), now_us)
+def intake(*tenants: str, now_us: int = NOON_US, came_us: int | None = None, meters: Meters | None = None) -> Intake:
+    came_us = now_us if came_us is None else came_us
+    return Intake(fingerprints(), meters or default_meters(), acting_for(*(tenants or (ALICE,))), now_us, came_us)
 
 
 def cloudevent(event_id: str = "1", **changes: Any) -> dict[str, object]:
@@ -122,3 +124,11 @@ def export(spans: Sequence[Span], **resource: object) -> ExportTraceServiceReque
     of_resource.resource.attributes.extend(key_value(name.replace("_", "."), value) for name, value in named.items())
     of_resource.scope_spans.add().spans.extend(spans)
     return request
+
+
+def exported(tenant: str, at: datetime, *numbers: int) -> bytes:
+    """A request in protobuf with a GraphQL call of the tenant for each number, all over at `at`."""
+    at_ns = int(at.timestamp()) * 10**9
+    times = {"start_time_unix_nano": at_ns, "end_time_unix_nano": at_ns}
+    named = {"attributes": {"maestro.tenant.id": tenant}}
+    return export([graphql_span(number, **times, **named) for number in numbers]).SerializeToString()

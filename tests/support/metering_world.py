@@ -57,14 +57,58 @@ class World:
     async def new_key(self, kind: KeyKind, **changes: Any) -> ApiKey:
         """Have identity say a new key, and wait until it is known here."""
         key = new_key(ENV, token_bytes)
-        said = key_changed(key, kind, **({"scopes": DEFAULT_SCOPES[kind]} | changes))
-        await self.say("tenant-changes", said, key=f"key/{key.key_id}")
+        await self.say_key(key, kind, **changes)
 
         async def known() -> bool:
             return (await self.client.get("/v1/usage", headers={"authorization": bearer(key)})).status_code != 401
 
         await eventually(known, "the key is known")
         return key
+
+    async def say_key(self, key: ApiKey, kind: KeyKind, **changes: Any) -> None:
+        """Have identity say this key, and do not wait."""
+        said = key_changed(key, kind, **({"scopes": DEFAULT_SCOPES[kind]} | changes))
+        await self.say("tenant-changes", said, key=f"key/{key.key_id}")
+
+    async def admitted(self, key: ApiKey) -> TenantId:
+        """Have identity say a new tenant, and that the edge of `key` acts for it."""
+        tenant = await self.new_tenant()
+        await self.say_key(key, "edge", act_for=(tenant,))
+        return tenant
+
+    async def write(self, topic: str, value: bytes | None, *headers: tuple[str, bytes], partition: int = 0) -> None:
+        """Write a record to a foreign topic, as a sender with rights to the topic does."""
+        await self.bus.publisher.publish([Message(topic, b"any", value, headers, partition)])
+
+    async def until_routed(self, topic: str) -> None:
+        """Wait until the group of the topic's router has committed all that lies there now."""
+        ends = await self.bus.end_offsets(topic)
+
+        async def routed() -> bool:
+            found = await self.bus.committed(f"maestro.metering.router.{topic}", topic)
+            return all(number in found and found[number].next >= end for number, end in ends.items())
+
+        await eventually(routed, f"{topic} is routed", within_s=40)
+
+    async def dead_letters(self, topic: str, at_least: int = 0) -> list[Record]:
+        """Wait until the topic has so many dead letters, and return all."""
+        dead = f"{topic}-dlq"
+
+        async def written() -> bool:
+            return sum((await self.bus.end_offsets(dead)).values()) >= at_least
+
+        await eventually(written, f"{at_least} dead letters of {topic}", every_s=0.05)
+        reader = self.bus.reader(dead)
+        [end] = (await reader.start()).values()
+        found: list[Record] = []
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                while len(found) < end:
+                    found += (await reader.poll()).records
+        finally:
+            with suppress(Exception):
+                await reader.stop()
+        return found
 
     async def new_tenant(self, **changes: Any) -> TenantId:
         """Have identity say a new tenant and its key."""

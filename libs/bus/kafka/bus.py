@@ -15,13 +15,13 @@ from aiokafka.protocol.admin import CreateTopicsRequest
 
 from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
-from libs.bus.kafka.groups import commit_marks, fetch_marks
+from libs.bus.kafka.groups import commit_marks, fetch_committed, fetch_marks, set_committed
 from libs.bus.kafka.metadata import TopicsRequest
 from libs.bus.kafka.publisher import KafkaPublisher
 from libs.bus.kafka.reader import KafkaReader
 from libs.bus.kafka.subscriber import KafkaSubscriber
 from libs.bus.marks import Mark
-from libs.bus.ports import Publisher, Reader, Subscriber
+from libs.bus.ports import Committed, Publisher, Reader, Subscriber
 from libs.bus.records import TopicPartition
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.errors import Broken, Unavailable
@@ -146,6 +146,17 @@ class KafkaBus:
         """Leave marks for `group`, which has no members."""
         with in_our_words(f"leaving marks for {group}"):
             await commit_marks(self._client, group, marks)
+
+    async def committed(self, group: str, topic: str) -> Mapping[int, Committed]:
+        """Return how far `group`, of a consumer without a store, is in each partition that it has committed."""
+        numbers = range(await self.partitions(topic))
+        with in_our_words(f"asking how far {group} is"):
+            return await fetch_committed(self._client, group, topic, numbers)
+
+    async def commit_for(self, group: str, topic: str, marks: Mapping[int, Committed]) -> None:
+        """Set how far `group` is: an operator's step. Raises GroupInUse while the group has members."""
+        with in_our_words(f"setting how far {group} is"):
+            await set_committed(self._client, group, topic, marks)
 
     def subscriber(self, topics: Collection[str], *, group: str, instance: str, max_records: int) -> Subscriber:
         """Return a new member of `group` with the static id `instance`."""

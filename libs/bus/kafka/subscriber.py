@@ -14,9 +14,10 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
+from libs.bus.kafka.groups import metadata_of
 from libs.bus.kafka.untyped import FromAiokafka
 from libs.bus.marks import Mark
-from libs.bus.ports import Assigned, Fetched, Offsets, Seen
+from libs.bus.ports import Assigned, Committed, Fetched, Offsets, Seen
 from libs.bus.records import Record, TopicPartition
 
 POLL_WAIT_MS: Final = 250  # how long an idle poll waits: it bounds how late a new assignment is noticed
@@ -134,6 +135,15 @@ class KafkaSubscriber:
             KafkaPartition(one.topic, one.partition): (mark.at, mark.metadata()) for one, mark in marks.items()
         }
 
+    async def commit(self, marks: Mapping[TopicPartition, Committed]) -> None:
+        """Have the broker keep how far the group is; it refuses a member of an older generation."""
+        kept = {
+            KafkaPartition(source.topic, source.partition): (mark.next, metadata_of(mark))
+            for source, mark in marks.items()
+        }
+        with in_our_words(f"committing how far {self._settings['group_id']} is"):
+            await asyncio.wait_for(self._consumer.commit(kept), COMMIT_TIMEOUT_S)
+
     def seen(self) -> Mapping[TopicPartition, Seen]:
         """Return the last answer for every assigned partition that had one."""
         return last_answers(self._consumer)
@@ -169,9 +179,12 @@ class KafkaSubscriber:
             await asyncio.sleep(PROGRESS_S)
             if not self._progress:
                 continue
-            positions, self._progress = self._progress, {}
-            with contextlib.suppress(KafkaError, TimeoutError, OSError):
+            generation, positions, self._progress = self._generation, self._progress, {}
+            try:
                 await asyncio.wait_for(self._consumer.commit(positions), COMMIT_TIMEOUT_S)
+            except (KafkaError, TimeoutError, OSError):
+                if generation == self._generation:  # still ours to tell: the next time, unless there is news
+                    self._progress = positions | self._progress
 
 
 class _Rebalances(ConsumerRebalanceListener):

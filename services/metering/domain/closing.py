@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 from libs.schemas.events import CloseRequested, FrozenWindow, Metric, PeriodClosed
 from libs.schemas.values import EXACT, Period, TenantId, window_of
@@ -15,6 +15,8 @@ from libs.schemas.zones import TZDATA_VERSION
 from services.metering.errors import BadClose
 
 ZERO: Final = Decimal(0)
+
+P = TypeVar("P", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,8 @@ def through(request: CloseRequested) -> datetime:
     return max(request.starts_at, min(request.ends_at, request.requested_at))
 
 
-def has_counted(reached: Mapping[int, int], ends: Mapping[int, int]) -> bool:
-    """Return whether every partition's stored offset has reached its end; a partition never read stands at 0."""
+def has_counted(reached: Mapping[P, int], ends: Mapping[P, int]) -> bool:
+    """Return whether every partition's offset has reached its end; a partition never read stands at 0."""
     return all(reached.get(partition, 0) >= end for partition, end in ends.items())
 
 

@@ -19,16 +19,17 @@ def export_answer(taken: Taken, *, as_json: bool) -> bytes:
     """Return the body of an ExportTraceServiceResponse; without rejections it has no partial success."""
     rejected = taken.rejected
     if as_json:
-        partial = {"rejectedSpans": str(len(rejected)), "errorMessage": _reasons(taken)}
+        partial = {"rejectedSpans": str(len(rejected)), "errorMessage": reasons_of(taken, "span")}
         return msgspec.json.encode({"partialSuccess": partial} if rejected else {})
     response = ExportTraceServiceResponse()
     if rejected:
         response.partial_success.rejected_spans = len(rejected)
-        response.partial_success.error_message = _reasons(taken)
+        response.partial_success.error_message = reasons_of(taken, "span")
     return response.SerializeToString()
 
 
-def _reasons(taken: Taken) -> str:
-    shown = [f"{one.reason} (span {one.id}): {one.detail}" for one in taken.rejected[:MAX_REASONS]]
+def reasons_of(taken: Taken, noun: str) -> str:
+    """Return the first reasons in words, each with the id of its event, called `noun`."""
+    shown = [f"{one.reason} ({noun} {one.id}): {one.detail}" for one in taken.rejected[:MAX_REASONS]]
     more = len(taken.rejected) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")

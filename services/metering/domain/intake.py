@@ -68,22 +68,27 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Reads the events of one request: `tenant_of` speaks for its sender, `now_us` is when it came."""
+    """Reads the events of one request or record: `tenant_of` speaks for its sender.
+
+    `came_us` is when it came, the same whenever it is read: it stamps events without a time and bounds how far ahead
+    others may be. `now_us` bounds how old they may be, for ids are forgotten by the clock. At an edge the two are one.
+    """
 
     fingerprints: Fingerprints
     meters: Meters
     tenant_of: TenantOf
     now_us: int
+    came_us: int
 
     def cloudevents(self, documents: Iterable[object]) -> Taken:
         """Read events of the structured mode, each a JSON object as decoded."""
         return self._each(documents, lambda document: self._event(cloudevents.structured(document)), _named)
 
-    def binary(self, headers: Iterable[tuple[str, str]], content: object) -> Taken:
-        """Read the one event of the binary mode."""
+    def binary(self, headers: Iterable[tuple[str, str]], content: object, prefix: str = "ce-") -> Taken:
+        """Read the one event of the binary mode; its attributes are the headers that start with `prefix`."""
         pairs = list(headers)
-        names = {"source": dict(pairs).get("ce-source"), "id": dict(pairs).get("ce-id")}
-        return self._each([names], lambda _: self._event(cloudevents.binary(pairs, content)), _named)
+        names = {name: dict(pairs).get(prefix + name) for name in ("source", "id")}
+        return self._each([names], lambda _: self._event(cloudevents.binary(pairs, content, prefix=prefix)), _named)
 
     def spans(self, spans: Iterable[Span]) -> Taken:
         """Read spans; those that no meter looks at are counted and left out."""
@@ -147,7 +152,7 @@ class Intake:
     ) -> UsageEvent:
         source, event_id = identity
         # Before the digest: a time out of bounds may have more digits than can be encoded.
-        standing_us = self.now_us if time_us is None else self._timely(time_us)
+        standing_us = self._timely(self.came_us if time_us is None else time_us)
         return UsageEvent(
             key=self.fingerprints.key(tenant_id, source, event_id),
             digest=self.fingerprints.body(event_type, kind, time_us, attributes),
@@ -166,7 +171,7 @@ class Intake:
             raise TooOld(
                 f"an event is at most {PAST_BOUND.days} days old when it comes; use a backfill for older usage"
             )
-        if time_us > self.now_us + _FUTURE_US:
+        if time_us > min(self.came_us, self.now_us) + _FUTURE_US:
             minutes = FUTURE_BOUND // timedelta(minutes=1)
             raise TooFarAhead(f"an event lies at most {minutes} minutes in the future; check the sender's clock")
         return time_us

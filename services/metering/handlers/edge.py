@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +17,7 @@ from libs.runtime.tracing import TRACEPARENT, current_traceparent
 from libs.schemas.values import microseconds
 from services.metering import metrics
 from services.metering.domain.encodings import UNENCODED, plain_pieces
+from services.metering.domain.events import UsageEvent
 from services.metering.domain.identity import Fingerprints, first_shard_of
 from services.metering.domain.intake import Intake, Taken, TenantOf
 from services.metering.domain.meters import Meters
@@ -115,9 +116,10 @@ class UsageEdge:
     clock: Clock
     region: str
 
-    def intake(self, tenant_of: TenantOf) -> Intake:
-        """Return what reads one request of the sender that `tenant_of` speaks for."""
-        return Intake(self.fingerprints, self.meters, tenant_of, microseconds(self.clock.now()))
+    def intake(self, tenant_of: TenantOf, came_us: int | None = None) -> Intake:
+        """Return what reads one request of the sender that `tenant_of` speaks for; it came now, or at `came_us`."""
+        now_us = microseconds(self.clock.now())
+        return Intake(self.fingerprints, self.meters, tenant_of, now_us, now_us if came_us is None else came_us)
 
     async def keep(self, taken: Taken) -> None:
         """Return once the events are durable on all in-sync replicas; raise Unavailable where Kafka does not answer.
@@ -126,14 +128,22 @@ class UsageEdge:
         event once.
         """
         if taken.events:
-            partitions = await self.bus.partitions(SHARDS_TOPIC)
-            headers = self._headers()
-            messages = [
-                Message(SHARDS_TOPIC, str(first_shard_of(partition, partitions)).encode(), value, headers, partition)
-                for partition, value in encode(taken.events, partitions)
-            ]
-            await self.bus.publisher.publish(messages)
+            await self.publish(taken.events)
             crash_point("metering.edge_durable")
+        self.count(taken)
+
+    async def publish(self, events: Iterable[UsageEvent]) -> None:
+        """Return once the events are durable on usage-shards; raise Unavailable, see `keep`."""
+        partitions = await self.bus.partitions(SHARDS_TOPIC)
+        headers = self._headers()
+        messages = [
+            Message(SHARDS_TOPIC, str(first_shard_of(partition, partitions)).encode(), value, headers, partition)
+            for partition, value in encode(events, partitions)
+        ]
+        await self.bus.publisher.publish(messages)
+
+    def count(self, taken: Taken) -> None:
+        """Count the verdicts."""
         metrics.EDGE_EVENTS.add(len(taken.events), {"verdict": "accepted"})
         metrics.EDGE_EVENTS.add(taken.unmetered_count, {"verdict": "unmetered"})
         for verdict in taken.rejected:

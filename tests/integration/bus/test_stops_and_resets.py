@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from libs.bus.cli import main
-from libs.bus.operator import BadReset, Target, reset_offset
-from libs.bus.ports import Bus
+from libs.bus.operator import BadReset, Step, Target, reset_committed, reset_offset
+from libs.bus.ports import Bus, Committed
 from libs.bus.records import Message, TopicPartition
 from libs.bus.subscription import OffsetLost
 from libs.runtime.settings import ServiceSettings
@@ -25,16 +25,7 @@ async def publish(bus: Bus, values: Values, *texts: bytes) -> None:
 
 
 async def reset(pool: Pool, bus: Bus, values: Values, to: Target, partition: int = 0) -> None:
-    await reset_offset(
-        pool,
-        bus,
-        consumer=f"quota.{values.purpose}",
-        topic=TOPIC,
-        partition=partition,
-        to=to,
-        by="a test",
-        reason="why",
-    )
+    await reset_offset(pool, bus, Step(f"quota.{values.purpose}", TOPIC, partition, to, by="a test", reason="why"))
 
 
 async def consume(bus: Bus, pool: Pool, values: Values, *expected: str) -> None:
@@ -181,3 +172,19 @@ def test_the_operators_verb_says_why_it_cannot(
 
     assert done == 1
     assert "there is no topic no-such-topic" in capsys.readouterr().err
+
+
+async def test_a_group_that_keeps_its_offsets_in_the_broker_is_reset_there(broker: Broker, pool: Pool) -> None:
+    values = Values()
+    await publish(broker.bus, values, b"one", b"two")
+    consumer, topic_id = f"quota.{values.purpose}", (await broker.bus.topic_ids([TOPIC]))[TOPIC]
+    end = (await broker.bus.end_offsets(TOPIC))[0]
+
+    done = await reset_committed(pool, broker.bus, Step(consumer, TOPIC, 0, "latest", by="a test", reason="why"))
+    again = await reset_committed(pool, broker.bus, Step(consumer, TOPIC, 0, end - 1, by="a test", reason="why"))
+
+    assert (done.before_next, done.after_next) == (None, end)
+    assert (again.before_topic_id, again.before_next, again.after_next) == (topic_id, end, end - 1)
+    assert await broker.bus.committed(f"maestro.{consumer}", TOPIC) == {0: Committed(end - 1, topic_id)}
+    kept = await pool.fetch("SELECT after_next, reset_by FROM consumer_offset_reset ORDER BY id")
+    assert [tuple(row) for row in kept] == [(end, "a test"), (end - 1, "a test")]

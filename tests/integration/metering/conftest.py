@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from secrets import token_bytes
 
 import pytest
 
+from libs.access.keys import ApiKey, new_key
 from libs.bus.kafka import KafkaBus
 from libs.bus.memory import MemoryBus
 from libs.runtime.clock import ManualClock
 from services.metering.settings import MeteringSettings
+from tests.support.access import ENV
 from tests.support.metering_world import World, metering_world
 
 MID_MONTH = datetime(2026, 11, 24, 10, 7, tzinfo=UTC)
@@ -19,6 +22,17 @@ MID_MONTH = datetime(2026, 11, 24, 10, 7, tzinfo=UTC)
 @pytest.fixture
 def settings(fresh_database: Callable[..., str]) -> MeteringSettings:
     return MeteringSettings(postgres_url=fresh_database("metering"))
+
+
+@pytest.fixture
+def edge_key() -> ApiKey:
+    """The key that both foreign topics are bound to. Nobody knows it before a test has identity say it."""
+    return new_key(ENV, token_bytes)
+
+
+@pytest.fixture
+def bound(settings: MeteringSettings, edge_key: ApiKey) -> MeteringSettings:
+    return settings.model_copy(update={"usage_events_key_id": edge_key.key_id, "otlp_spans_key_id": edge_key.key_id})
 
 
 @pytest.fixture

@@ -1,14 +1,17 @@
-"""What happens at once: closes against batches, a second owner against the first."""
+"""What happens at once: closes against batches, a second owner against the first, two routers."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 
+from libs.access.keys import ApiKey
 from libs.bus.kafka import KafkaBus
 from libs.schemas.values import TenantId, rfc3339
 from services.metering.settings import MeteringSettings
 from tests.support.conditions import eventually
-from tests.support.metering_world import World, metering_world
+from tests.support.metering import exported
+from tests.support.metering_world import Json, World, metering_world
 
 LOTS, LOT = 40, 25
 
@@ -78,3 +81,39 @@ async def test_a_second_owner_that_comes_and_goes_loses_and_doubles_nothing(
     assert owners == 2
     assert await world.total(tenant) == LOTS * LOT
     assert await copies_seen(world) - copies_before == LOTS * LOT
+
+
+async def route_lots(world: World, lots: list[list[Json]]) -> None:
+    """Write a record for each lot to usage-events, over all its partitions."""
+    for number, lot in enumerate(lots):
+        await world.write("usage-events", json.dumps(lot).encode(), partition=number % 8)
+
+
+async def test_two_processes_and_three_ways_count_every_event_once(
+    bound: MeteringSettings, edge_key: ApiKey, kafka_bootstrap: str
+) -> None:
+    connection = KafkaBus(kafka_bootstrap, client_id="test")
+    await connection.start()
+    async with metering_world(bound, KafkaBus(kafka_bootstrap, client_id="metering.0")) as world:
+        world.bus = connection
+        tenant = await world.admitted(edge_key)
+        time, spans = rfc3339(world.clock.now()), exported(tenant, world.clock.now(), *range(1, LOTS + 1))
+        lots = [[world.event(tenant, f"{lot}-{one}", time=time) for one in range(LOT)] for lot in range(LOTS)]
+        writing = asyncio.create_task(route_lots(world, lots))
+        second = bound.model_copy(update={"instance": "1"})
+        async with metering_world(second, KafkaBus(kafka_bootstrap, client_id="metering.1")):
+            await route_lots(world, lots)  # every event once more, while partitions move
+            await world.write("otlp_spans", spans)
+            for lot in lots:
+                assert (await world.send(tenant, *lot)).status_code == 204
+            sent = {"content": spans, "headers": {"content-type": "application/x-protobuf"}}
+            assert (await world.post("/v1/traces", world.keys[tenant], **sent)).status_code == 200
+            await writing
+            await world.until_routed("usage-events")
+            await world.until_routed("otlp_spans")
+            await world.until_all_is_counted()
+        total, calls = await world.total(tenant), await world.total(tenant, "gql_calls")
+        conflicts = await world.pool.fetchval("SELECT count(*) FROM usage_conflict WHERE tenant_id = $1", tenant)
+    await connection.stop()
+    assert (int(total), int(calls)) == (LOTS * LOT, LOTS)
+    assert conflicts == 0

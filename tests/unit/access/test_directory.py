@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.access.directory import Directory
-from libs.access.errors import WrongTenant
+from libs.access.errors import KeyUnusable, WrongTenant
 from libs.runtime.errors import Broken, Unauthenticated, Unavailable
 from libs.runtime.problem import problem_of
 from tests.support.access import ENV, NOW, api_key, bearer, directory_of, key_changed, tenant_changed, tenant_id
@@ -247,6 +247,34 @@ def test_a_tenant_is_looked_up_as_it_last_was_said_to_be() -> None:
 
     assert directory.tenant(A) == tenant_changed(A, name="Renamed", billing_zone="Asia/Tokyo")
     assert directory.tenant(tenant_id(50)) is None
+
+
+def test_a_topic_that_is_bound_to_an_edges_key_is_read_in_that_edges_name() -> None:
+    caller = full_directory().edge(KEY_EDGE.key_id, NOW)
+
+    assert (caller.kind, caller.key_id) == ("edge", KEY_EDGE.key_id)
+    assert caller.tenant(A) == A
+
+
+@pytest.mark.parametrize("key", [KEY_A, KEY_OPERATOR, api_key(99)])
+def test_a_topic_is_bound_to_no_key_but_an_edges(key: Any) -> None:
+    with pytest.raises(KeyUnusable, match=key.key_id):
+        full_directory().edge(key.key_id, NOW)
+
+
+@pytest.mark.parametrize("change", [{"revoked_at": NOW}, {"expires_at": NOW}, {"scopes": ("quota:check",)}])
+def test_a_topic_waits_while_its_key_may_not_be_used(change: dict[str, Any]) -> None:
+    directory = full_directory()
+
+    directory.on_key_changed(key_changed(KEY_EDGE, "edge", **({"act_for": (A,)} | change)))
+
+    with pytest.raises(KeyUnusable):
+        directory.edge(KEY_EDGE.key_id, NOW)
+
+
+def test_a_topic_waits_until_the_directory_is_caught_up() -> None:
+    with pytest.raises(Unavailable, match="still being read"):
+        Directory(ENV).edge(KEY_EDGE.key_id, NOW)
 
 
 def _refusal(directory: Directory, authorization: str | None) -> dict[str, object]:

@@ -93,6 +93,11 @@ def test_a_service_takes_over_settings_but_no_administrators_address() -> None:
     assert inherited(environ) == {"MAESTRO_LOG_LEVEL": "debug", "PATH": "/bin"}
 
 
+def test_what_key_a_topic_is_bound_to_reaches_the_service() -> None:
+    bound = {"MAESTRO_OTLP_SPANS_KEY_ID": "a" * 16, "MAESTRO_USAGE_EVENTS_KEY_ID": "b" * 16}
+    assert inherited(bound) == bound
+
+
 def test_no_address_that_is_shown_holds_a_login(places: Places) -> None:
     shown = [part.address() for part in plan_parts(places, ADMIN, [SERVICE])[:3]]
 
