@@ -107,6 +107,12 @@ def structured(document: object) -> CloudEvent:
 
 
 def binary(headers: Iterable[tuple[str, str]], data: object, *, prefix: str = "ce-") -> CloudEvent:
-    """Return the event of the binary mode: attributes are headers starting with `prefix` (HTTP ce-, Kafka ce_)."""
-    attributes = {name[len(prefix) :].lower(): value for name, value in headers if name.lower().startswith(prefix)}
+    """Return the event of the binary mode: attributes are headers starting with `prefix` (HTTP ce-, Kafka ce_).
+
+    Raises BadEvent for one that is said twice: whoever checked it before us may have read the other.
+    """
+    said = [(name[len(prefix) :].lower(), value) for name, value in headers if name.lower().startswith(prefix)]
+    attributes = dict(said)
+    if len(attributes) < len(said):
+        raise BadEvent("an attribute of the event is said in two headers")
     return event_of(attributes, data)

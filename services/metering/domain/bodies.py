@@ -5,7 +5,6 @@ Source: RFC 8259 (JSON), and RFC 7493 (I-JSON) for names: unique in their object
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -16,8 +15,8 @@ from services.metering.domain.bounds import BOUNDS, Bounds
 from services.metering.domain.encodings import plain_pieces
 from services.metering.errors import BadBody, BodyTooLarge
 
-# A string of JSON, or one without an end: possessive throughout, so that no text makes it go back.
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_OTHERS: Final = bytes(set(range(256)) - set(b'",[{'))
+_STEP_BYTES: Final = 262_144  # of text that is taken apart at once
 
 
 def decimal_or_text(written: str) -> Decimal | str:
@@ -51,7 +50,7 @@ def require_strict(body: bytes, bounds: Bounds = BOUNDS) -> None:
     Decoders otherwise take the first or the last of two: a proxy could have checked the other one. Costs about as much
     as decoding does. Text that nests deeper than some 200, NaN and Infinity are refused too.
     """
-    if _values(body) > bounds.values and _values(_STRING.sub(b"", body)) > bounds.values:
+    if _separators(body) > bounds.values and _values(body) > bounds.values:
         raise BodyTooLarge(f"a request holds at most {bounds.values} JSON values; send several")
     try:
         # Floats stay text here: this pass asks for the shape alone, and loses no digit of what is decoded afterwards.
@@ -62,6 +61,19 @@ def require_strict(body: bytes, bounds: Bounds = BOUNDS) -> None:
         raise BadBody(f"the body is not JSON, or says a name twice: {error}") from error
 
 
-def _values(text: bytes) -> int:
-    """Return at least how many values the text holds: exactly so many, plus one, where it has no strings."""
+def _separators(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _values(text: bytes) -> int:
+    """Return how many values the text holds, give or take one: what separates them, outside of strings.
+
+    Takes no memory for them, whatever the text is.
+    """
+    marks = text.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, delete=_OTHERS)
+    count = inside = 0
+    for start in range(0, len(marks), _STEP_BYTES):
+        parts = marks[start : start + _STEP_BYTES].split(b'"')
+        count += sum(map(len, parts[inside::2]))
+        inside ^= (len(parts) - 1) & 1
+    return count

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import gzip
 from contextlib import ExitStack
+from random import Random
 
 import pytest
 
 from services.metering.errors import IntakeFull
 from services.metering.handlers.edge import Gate
+
+MIB = 1024 * 1024
 
 
 def test_one_sender_holds_a_quarter_of_the_places_and_others_find_one() -> None:
@@ -47,3 +51,20 @@ def test_a_lone_request_finds_room_whatever_its_size() -> None:
     with gate.enter("b") as other, gate.enter("b") as another:
         other.grow(25)
         another.grow(25)
+
+
+def test_taking_an_encoding_off_stops_where_the_gate_is_full() -> None:
+    gate = Gate(max_bytes=4 * MIB)
+    packed = gzip.compress(Random(1).randbytes(MIB) * 6)  # noqa: S311 - content that hardly shrinks
+    with gate.enter("a") as other, gate.enter("b") as load:
+        other.grow(MIB)
+        load.grow(MIB)
+        with pytest.raises(IntakeFull):
+            load.inflated(packed, "gzip")
+        assert load.size_bytes == 3 * MIB
+
+
+def test_a_lone_body_is_inflated_whatever_it_makes() -> None:
+    gate = Gate(max_bytes=MIB)
+    with gate.enter("a") as load:
+        assert load.inflated(gzip.compress(b"a" * MIB), "gzip") == b"a" * MIB

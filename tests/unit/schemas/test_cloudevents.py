@@ -17,6 +17,13 @@ def test_a_structured_event_keeps_its_attributes_and_data() -> None:
     assert event.data == {"n": 1}
 
 
+@pytest.mark.parametrize("second", ["ce-subject", "CE-Subject"])
+def test_an_attribute_that_two_headers_say_is_refused(second: str) -> None:
+    headers = [*((f"ce-{name}", str(value)) for name, value in GOOD.items()), ("ce-subject", "a"), (second, "b")]
+    with pytest.raises(BadEvent, match="two headers"):
+        cloudevents.binary(headers, None)
+
+
 def test_a_binary_event_reads_its_attributes_from_headers() -> None:
     headers = [("Ce-Id", "a-1"), ("ce-source", "/shop"), ("ce-type", "t"), ("ce-specversion", "1.0"), ("accept", "*/*")]
     event = cloudevents.binary(headers, {"n": 1})
