@@ -62,6 +62,9 @@ audit: setup  ## what is known against the pinned packages (asks the package ind
 contracts: setup  ## what the code promises, as files: JSON Schemas, AsyncAPI, OpenAPI
 	@$(BIN)/python -m deploy.contracts write
 
+contracts-release: setup  ## make today's contracts the ones that changes are held to; BREAKING="why" accepts what breaks
+	@$(BIN)/python -m deploy.contracts release "$(BREAKING)"
+
 tools:  ## the tools that tests hold us to: cosign, the OpenTelemetry Collector (needs Go, some minutes once)
 	@deploy/tools/build.sh cosign
 	@deploy/tools/build.sh otelcol
