@@ -9,6 +9,7 @@ import inspect
 from typing import Any, Final
 
 from deploy.contracts.event_schemas import GENERATED, component_schemas
+from libs.bus.deadletters import letter
 from libs.runtime.names import service_source
 from libs.schemas.events import EVENT_MODELS, MODEL_OF_TYPE, EventModel
 from libs.schemas.topics import TopicSpec, dead_letter_spec, registry
@@ -34,16 +35,19 @@ _HEADERS: Final[Json] = {
         "traceparent": {"type": "string", "description": "W3C Trace Context"},
     },
 }
+_NUMBER_TEXT: Final[Json] = {"type": "string", "pattern": "^[0-9]+$"}
 _DEAD_LETTER_HEADERS: Final[Json] = {
     "type": "object",
-    "description": "the headers of the record as it came, and where it lay and why it was set aside",
-    "required": ["maestro_reason", "maestro_consumer", "maestro_topic", "maestro_partition", "maestro_offset"],
+    "description": "the headers of the record as it came, where it lay, and why it was set aside",
+    "required": [letter.REASON, letter.CONSUMER, letter.TOPIC, letter.PARTITION, letter.OFFSET],
     "properties": {
-        "maestro_reason": _TEXT,
-        "maestro_consumer": _TEXT,
-        "maestro_topic": _TEXT,
-        "maestro_partition": {"type": "string", "pattern": "^[0-9]+$"},
-        "maestro_offset": {"type": "string", "pattern": "^[0-9]+$"},
+        letter.REASON: {"type": "string", "description": "a stable code"},
+        letter.CAUSE: {"type": "string", "description": "what was wrong, for people"},
+        letter.CONSUMER: _TEXT,
+        letter.TOPIC: _TEXT,
+        letter.PARTITION: _NUMBER_TEXT,
+        letter.OFFSET: _NUMBER_TEXT,
+        letter.TRACE_ID: _TEXT,
     },
 }
 

@@ -74,7 +74,9 @@ def lost(old: Shape, new: Shape, at: str = "") -> list[str]:
     faults: list[str] = []
     for before in old.branches():
         matching = [list(_lost(before, now, at)) for now in new.branches() if _meet(before, now)]
-        faults += sorted(matching, key=len)[0] if matching else []
+        if matching:
+            fewest: list[str] = min(matching, key=len)
+            faults += fewest
     return faults
 
 

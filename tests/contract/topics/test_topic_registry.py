@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from libs.schemas.events import MODEL_OF_TYPE
 from libs.schemas.topics import TopicSpec
 
 SERVICES = {"identity", "metering", "quota", "invoicing", "evidence"}
+DEPRECATION = timedelta(days=90)  # longer than any topic keeps a record
 SPECS = list(topics.registry().values())
 FILES = sorted(topics.FOLDER.glob("*.yaml"))
 
@@ -53,6 +56,23 @@ def test_every_topic_has_a_dead_letter_topic_of_its_owner_that_outlives_it(spec:
     assert (dead.name, dead.owner, dead.cleanup) == (f"{spec.name}-dlq", spec.owner, "delete")
     assert (dead.retention_h or 0) > (spec.retention_h or 0)
     assert dead.max_record_bytes > spec.max_record_bytes
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_a_topic_carries_events_of_ours_or_says_under_format_what_else(spec: TopicSpec) -> None:
+    assert bool(spec.types) != bool(spec.format)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_a_deprecated_version_has_a_successor_and_time_to_reach_it(spec: TopicSpec) -> None:
+    named = {(event_type, one.replaced_by) for event_type, one in spec.deprecated.items()}
+    assert named <= {(event_type, other) for event_type in spec.types for other in set(MODEL_OF_TYPE) - {event_type}}
+    assert all(one.removable_on - one.deprecated_on >= DEPRECATION for one in spec.deprecated.values())
+
+
+@pytest.mark.parametrize("event_type", sorted(MODEL_OF_TYPE))
+def test_an_event_type_says_noun_past_tense_and_version(event_type: str) -> None:
+    assert re.fullmatch(r"maestro\.[a-z_]+\.[a-z]+ed\.v[1-9][0-9]*", event_type)
 
 
 def test_every_event_type_travels_on_exactly_one_topic() -> None:
