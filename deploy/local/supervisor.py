@@ -170,10 +170,10 @@ def named_for_restart(places: Places) -> list[str]:
     return [str(name) for name in json.loads(restart_file(places).read_text())]
 
 
-async def supervise(parts: Sequence[Part], places: Places) -> None:
+async def supervise(parts: Sequence[Part], places: Places, policy: RestartPolicy | None = None) -> None:
     """Run the parts until a signal asks for the end."""
     stop = asyncio.Event()
-    supervisor = Supervisor(parts, places)
+    supervisor = Supervisor(parts, places, policy)
     loop = asyncio.get_running_loop()
     for ending in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ending, stop.set)

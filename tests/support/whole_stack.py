@@ -11,22 +11,32 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from deploy.local.accounts import unprivileged_account
-from deploy.local.control import bring_up, restart, take_down
+from deploy.local.control import SUPERVISOR_PROGRAM, bring_up, restart, take_down
 from deploy.local.places import Places, lay_places
 from deploy.local.settings import STATE_SETTING
 from deploy.local.status import PartStatus, Phase, StackStatus, live_status
 from samples.hello_tenant.stack import Stack, stack_of
 
+RELAY_SEQUENCED = "relay.sequenced"  # the outbox rows have their sequences, Kafka has nothing
 RELAY_PUBLISHED = "relay.published"  # Kafka has the events, the outbox rows are not marked
+CONSUMER_EFFECT = "consumer.effect"  # the effect is made, not committed
+CONSUMER_COMMITTED = "consumer.committed"  # effect and offset are committed, and nobody was told
 EDGE_DURABLE = "metering.edge_durable"  # Kafka has the usage, the sender has no answer
-CRASH_POINTS = (RELAY_PUBLISHED, EDGE_DURABLE)
+WINDOWS_PUBLISHED = "metering.windows_published"  # Kafka has the totals, they are not marked as told
+PERIOD_FROZEN = "metering.period_frozen"  # a close is made and said, not committed
+INVOICE_ISSUING = "invoicing.issuing"  # an invoice is written and said, not committed
+CRASH_POINTS = (
+    *(RELAY_SEQUENCED, RELAY_PUBLISHED, CONSUMER_EFFECT, CONSUMER_COMMITTED),
+    *(EDGE_DURABLE, WINDOWS_PUBLISHED, PERIOD_FROZEN, INVOICE_ISSUING),
+)
 BACK_WITHIN_S = 60.0  # a killed service is back in seconds; minutes mean that it will not come back
 LOOK_EVERY_S = 0.05
 
@@ -62,7 +72,7 @@ class WholeStack:
 
     def arm(self, crash_point: str) -> None:
         """Have the next process that passes the crash point die there, whichever it is."""
-        self._marker(crash_point).unlink()
+        self._marker(crash_point).unlink(missing_ok=True)
 
     def has_crashed(self, crash_point: str) -> bool:
         """Whether a process died there since it was armed."""
@@ -98,15 +108,30 @@ class WholeStack:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[WholeStack]:
     """The session's stack."""
+    with standing() as found:
+        yield found
+
+
+@contextmanager
+def standing(
+    program: str = SUPERVISOR_PROGRAM,
+    told: Mapping[str, str] | None = None,
+    prepare: Callable[[Path], None] = lambda _home: None,
+) -> Iterator[WholeStack]:
+    """A stack that `program` supervises, until the block ends.
+
+    `told` are further settings of all its processes; `prepare` gets its folder before anything is in it.
+    """
     folder = Path(tempfile.mkdtemp(prefix="maestro-stack-", dir="/tmp"))
     folder.chmod(0o711)  # the account that PostgreSQL runs under passes through
     places = lay_places(folder / "s", unprivileged_account(os.environ))
+    prepare(places.home)
     crash_at = ",".join(f"{name}:{folder / name}" for name in CRASH_POINTS)
     for name in CRASH_POINTS:
         (folder / name).touch()  # while it exists, the crash point does nothing
-    environ = {**os.environ, STATE_SETTING: str(places.home), "MAESTRO_CRASH_AT": crash_at}
+    environ = {**os.environ, STATE_SETTING: str(places.home), "MAESTRO_CRASH_AT": crash_at, **(told or {})}
     try:
-        status = bring_up(places, environ, lambda _: None)
+        status = bring_up(places, environ, lambda _: None, program)
         assert status.is_ready(), _complaints(status)
         yield WholeStack(places, stack_of(places, status), folder, environ)
     finally:

@@ -1,0 +1,109 @@
+"""Maestro as a customer and an operator see it: the HTTP calls around the load, repeated until they are answered."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from samples.hello_tenant.stack import Stack
+from tests.chaos.sender import CALLS, EVENTS, Account, Entry
+
+T = TypeVar("T")
+
+WITHIN_S: Final = 90.0  # parts come back within seconds; minutes mean that they will not
+ASK_EVERY_S: Final = 0.1
+METRICS: Final = (EVENTS, CALLS)
+A_WEEK: Final = timedelta(days=7)  # either way: more than clocks step, less than a page of days
+
+
+class NotInTime(Exception):
+    """Something did not come, so something was lost."""
+
+
+class Customer:
+    """One client for all services."""
+
+    def __init__(self, stack: Stack, period: str) -> None:
+        """Talk to `stack`; invoices are those of `period`, "2026-11"."""
+        self._stack = stack
+        self._period = period
+        self._http = httpx.Client(timeout=15.0, trust_env=False)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def new_account(self, name: str) -> Account:
+        """Register a tenant and wait until metering knows its key."""
+        made = self._ask("POST", f"{self._stack.identity}/v1/tenants", self._stack.operator_key, json={"name": name})
+        account = Account(made["tenant"]["tenant_id"], made["key"]["secret"])
+        self.counted(account)
+        return account
+
+    def counted(self, account: Account) -> Counter[Entry]:
+        """Return what metering has counted for the tenant, by metric."""
+        found: Counter[Entry] = Counter()
+        now = datetime.now(UTC)
+        span = {"from": (now - A_WEEK).isoformat(), "to": (now + A_WEEK).isoformat(), "window": "day"}
+        for metric in METRICS:
+            query = {**span, "metric": metric}
+            answer = self._ask("GET", f"{self._stack.metering}/v1/usage", account.key, params=query)
+            found[account.tenant_id, metric] = sum(int(one["value"]) for one in answer["items"])
+        return found
+
+    def ask_invoices(self, accounts: list[Account]) -> None:
+        """Ask for the close of the period for these tenants, before its end."""
+        body = {"tenants": [one.tenant_id for one in accounts], "early": True}
+        url = f"{self._stack.invoicing}/v1/invoices/{self._period}/close"
+        self._ask("POST", url, self._stack.operator_key, json=body)
+
+    def invoiced(self, account: Account) -> Counter[Entry]:
+        """Wait until the tenant's invoice is signed, and return what its lines bill. Raises NotInTime."""
+        found = until(f"the signed invoice of {account.tenant_id}", lambda: self._signed(account))
+        url = f"{self._stack.invoicing}/v1/invoices/{found['invoice_id']}/files/invoice.json"
+        billed: Counter[Entry] = Counter()
+        for line in self._ask("GET", url, account.key)["lines"]:
+            billed[account.tenant_id, line["metric"]] += int(line["base_quantity"])
+        return billed
+
+    def _signed(self, account: Account) -> dict[str, Any] | None:
+        query = {"period": self._period, "limit": 10}
+        invoices = self._ask("GET", f"{self._stack.invoicing}/v1/invoices", account.key, params=query)["items"]
+        assert len(invoices) <= 1, f"{account.tenant_id} has {len(invoices)} invoices of one period"
+        return next((one for one in invoices if one["signed_at"] is not None), None)
+
+    def _ask(self, method: str, url: str, key: str, **request: Any) -> dict[str, Any]:
+        """Make a call, and again while the service is away or does not know the key yet. Raises NotInTime."""
+        headers = {"authorization": f"Bearer {key}"}
+        if method == "POST":
+            headers["idempotency-key"] = str(uuid.uuid4())
+        last = ""
+
+        def answered() -> dict[str, Any] | None:
+            nonlocal last
+            try:
+                answer = self._http.request(method, url, headers=headers, **request)
+            except httpx.TransportError as error:
+                last = repr(error)
+                return None
+            last = f"{answer.status_code} {answer.text[:300]}"
+            found: dict[str, Any] | None = answer.json() if answer.is_success else None
+            return found
+
+        return until(f"{method} {url}", answered, lambda: last)
+
+
+def until(what: str, ask: Callable[[], T | None], seen: Callable[[], object] = lambda: "") -> T:
+    """Ask until there is an answer; return it. Raises NotInTime."""
+    deadline = time.monotonic() + WITHIN_S
+    while (answer := ask()) is None:
+        if time.monotonic() > deadline:
+            raise NotInTime(f"{what} did not come within {WITHIN_S:g} s {seen()}")
+        time.sleep(ASK_EVERY_S)
+    return answer

@@ -1,0 +1,235 @@
+"""What chaos does to a running stack with its own hands: signals, limits, full disks, clocks, verbs, databases."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import resource
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import asyncpg
+
+from deploy.local.control import bring_up
+from deploy.local.places import CHECKOUT
+from deploy.local.postgres import Postgres
+from deploy.local.provision import provision
+from deploy.local.service_part import ServicePart, tenure_of
+from deploy.local.services import SERVICES
+from deploy.local.status import live_status
+from tests.chaos.program import PROGRAM, plan_chaos
+from tests.chaos.service import clock_file
+from tests.support.whole_stack import WholeStack
+
+VERB_WITHIN_S: Final = 60.0
+TRIES: Final = 50
+
+
+@dataclass
+class Hand:
+    """A stack, the randomness of one seed, and what is to be undone when the seed is over."""
+
+    stack: WholeStack
+    random: Random
+    chaos: Path | None = None
+    disk: Path | None = None
+    said: list[str] = field(default_factory=list)
+    undo: ExitStack = field(default_factory=ExitStack)
+
+    def say(self, text: str) -> None:
+        """Note something for the line of this seed."""
+        self.said.append(text)
+
+    def wait(self, least_s: float, most_s: float) -> None:
+        """Let the load go on for a while."""
+        time.sleep(self.random.uniform(least_s, most_s))
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and no look back: the supervisor brings it back while other things happen."""
+        self._process(name, signal.SIGKILL)
+
+    def _process(self, name: str, what: signal.Signals) -> None:
+        process = self.stack.part(name).process
+        if process is not None:
+            process.send(what)
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """SIGSTOP the part with all its children while the block runs."""
+        pids = self._family(name)
+        try:
+            for pid in pids:
+                _send(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                _send(pid, signal.SIGCONT)
+
+    def _family(self, name: str) -> list[int]:
+        process = self.stack.part(name).process
+        if process is None:
+            return []
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        try:
+            return [process.pid, *map(int, children.read_text().split())]
+        except FileNotFoundError:
+            return []
+
+    @contextmanager
+    def no_room_for_files(self, name: str) -> Iterator[None]:
+        """Let the part's process write no file beyond its first byte (RLIMIT_FSIZE), as on a full disk."""
+        process = self.stack.part(name).process
+        assert process is not None
+        _limit_files(process.pid, 1)
+        yield
+        _limit_files(process.pid, resource.RLIM_INFINITY)
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Leave no free byte on the file system of PostgreSQL."""
+        assert self.disk is not None
+        ballast = self.disk / "ballast"
+        free = os.statvfs(self.disk).f_bavail * os.statvfs(self.disk).f_frsize
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, free - 4096))
+        try:
+            yield
+        finally:
+            ballast.unlink()
+
+    def step_clock(self, service: str, by_s: float) -> None:
+        """Step the wall clock of one service; it stands right again when the seed is over."""
+        assert self.chaos is not None
+        file = clock_file(self.chaos, service)
+        file.write_text(str(by_s), encoding="utf-8")
+        self.undo.callback(file.unlink, missing_ok=True)
+
+    def run_verb(self, command: str) -> None:
+        """Run a command of the operator's as it is written in a message."""
+        words = shlex.split(command)
+        assert words[0] == "maestro", command
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.local", *words[1:]],
+            cwd=CHECKOUT,
+            env={**self.stack.environ, "PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            timeout=VERB_WITHIN_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+    def named_verb(self, service: str, verb: str, since: int) -> str:
+        """Wait until the log of the service, from byte `since` on, names a command with `verb`; return the command."""
+        found: list[str] = []
+        pattern = re.compile(rf"`(maestro bus {verb} [^`]*)`")
+
+        def is_named() -> bool:
+            found[:] = pattern.findall(self.log(service, since))
+            return bool(found)
+
+        self.stack.wait_for(is_named, f"{service} to name `maestro bus {verb}`")
+        return found[-1]
+
+    def log(self, service: str, since: int = 0) -> str:
+        """Return what the service has logged from byte `since` on, JSON escapes undone."""
+        with self.stack.places.log_of(service).open("rb") as log:
+            log.seek(since)
+            return log.read().decode("utf-8", "replace").replace('\\"', '"')
+
+    def log_end(self, service: str) -> int:
+        """Return how long the service's log is."""
+        return self.stack.places.log_of(service).stat().st_size
+
+    def ensure_up(self) -> None:
+        """Return when every part answers; what was given up is tried again."""
+        status = live_status(self.stack.places)
+        if status is not None and status.failed():
+            bring_up(self.stack.places, self.stack.environ, lambda _: None, PROGRAM)
+        self.stack.wait_until_ready()
+
+    @contextmanager
+    def second(self, service: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A second process of the service beside the supervised one, killed at the block's end."""
+        part = next(one for one in plan_chaos(self.stack.places, self.stack.environ) if one.name == service)
+        assert isinstance(part, ServicePart)
+        launch = part.launch()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        told = {name: value for name, value in self.stack.environ.items() if name.startswith("MAESTRO_")}
+        env = {**told, **launch.env, "MAESTRO_INSTANCE": "second", "MAESTRO_PORT": str(port)}
+        with self.stack.places.log_of(f"{service}.second").open("ab") as log:
+            process = subprocess.Popen(launch.argv, cwd=launch.cwd, env=env, stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def back_up(self, database: str) -> None:
+        """Keep a copy of the database as it now is; whoever uses it loses the connection."""
+        asyncio.run(self._as_admin(database, [f"CREATE DATABASE {database}_backup TEMPLATE {database}"]))
+
+    def restore(self, database: str) -> None:
+        """Put the copy in the database's place."""
+        steps = [
+            f"ALTER DATABASE {database} RENAME TO {database}_lost",
+            f"ALTER DATABASE {database}_backup RENAME TO {database}",
+            f"DROP DATABASE {database}_lost WITH (FORCE)",
+        ]
+        asyncio.run(self._as_admin(database, steps))
+        service = next(one for one in SERVICES if one.name == database)
+        asyncio.run(provision(self._postgres().admin_dsn(), [tenure_of(service, self.stack.places)]))
+
+    def _postgres(self) -> Postgres:
+        part = next(one for one in plan_chaos(self.stack.places, self.stack.environ) if one.name == "postgres")
+        assert isinstance(part, Postgres)
+        return part
+
+    async def _as_admin(self, database: str, statements: list[str]) -> None:
+        admin = await asyncpg.connect(self._postgres().admin_dsn())
+        try:
+            for statement in statements:
+                await _alone(admin, database, statement)
+        finally:
+            await admin.close()
+
+
+async def _alone(admin: asyncpg.Connection[asyncpg.Record], database: str, statement: str) -> None:
+    """Run a statement that wants the database for itself: end whoever is connected, until it gets through."""
+    for _ in range(TRIES):
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE $1 || '%'", database
+        )
+        try:
+            await admin.execute(statement)
+        except asyncpg.ObjectInUseError:
+            continue
+        return
+    raise AssertionError(f"{database} is never free: {statement}")
+
+
+def _send(pid: int, what: signal.Signals) -> None:
+    try:
+        os.kill(pid, what)
+    except ProcessLookupError:
+        return
+
+
+def _limit_files(pid: int, soft: int) -> None:
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+    except ProcessLookupError:
+        return

@@ -1,0 +1,143 @@
+"""One seed: usage is sent and invoices are made while things break, and then every number is compared."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from tests.chaos.customer import Customer, NotInTime, until
+from tests.chaos.faults import BESIDE, MAIN, NEEDS_CHAOS_STACK, WHILE_CLOSING, Fault
+from tests.chaos.hand import Hand
+from tests.chaos.sender import Account, Entry, NotAccepted, Senders
+from tests.support.whole_stack import WholeStack
+
+ACCOUNTS: Final = 2
+LEAST_LOTS: Final = 60
+SETTLES_FOR_S: Final = 1.2  # a window is told once a second: a total that is right and grows is wrong a second later
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What happens in a seed: one fault of the catalogue in turn, some beside it, some while invoices are made."""
+
+    seed: int
+    main: str
+    beside: tuple[str, ...]
+    closing: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a seed. `lost` and `doubled` are units by which a number was short or over, all of them together."""
+
+    plan: Plan
+    usages: int = 0
+    lost: int = 0
+    doubled: int = 0
+    refusals: dict[str, int] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    trouble: str = ""
+    seconds: float = 0.0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing was lost, nothing doubled, and everything came."""
+        return not (self.lost or self.doubled or self.trouble) and self.usages > 0
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as JSON holds it."""
+        return asdict(self) | {"exact": self.is_exact}
+
+
+def plan_of(seed: int, *, chaos_stack: bool) -> Plan:
+    """Return what happens in `seed`; without a chaos stack the faults that need one are left out."""
+    random = Random(seed)
+    mains = [name for name in MAIN if chaos_stack or name not in NEEDS_CHAOS_STACK]
+    return Plan(
+        seed,
+        mains[seed % len(mains)],
+        tuple(random.sample(sorted(BESIDE), 3)),
+        tuple(random.sample(sorted(WHILE_CLOSING), 3)),
+    )
+
+
+def run_seed(stack: WholeStack, plan: Plan, chaos: Path | None = None, disk: Path | None = None) -> Result:
+    """Run a seed on a stack that is up, and leave it up."""
+    begun = time.monotonic()
+    hand = Hand(stack, Random(plan.seed), chaos, disk)
+    result = Result(plan, said=hand.said)
+    period = datetime.now(UTC).strftime("%Y-%m")
+    customer = Customer(stack.addresses, period)
+    try:
+        with hand.undo:
+            _live(hand, customer, plan, result)
+    except (NotInTime, NotAccepted, AssertionError) as error:
+        result.trouble = f"{type(error).__name__}: {error}"
+    finally:
+        customer.close()
+    result.seconds = round(time.monotonic() - begun, 1)
+    return result
+
+
+def _live(hand: Hand, customer: Customer, plan: Plan, result: Result) -> None:
+    hand.ensure_up()
+    accounts = [customer.new_account(f"chaos {plan.seed} {number}") for number in range(ACCOUNTS)]
+    senders = Senders(hand.stack.addresses.metering, accounts, plan.seed)
+    with senders.at_work():
+        _break(hand, [BESIDE[name] for name in plan.beside], MAIN[plan.main])
+        until("enough usage", lambda: senders.lots >= LEAST_LOTS or None)
+    hand.ensure_up()
+    result.usages, result.refusals = senders.lots, dict(senders.refusals)
+    _settle(customer, accounts, senders.sent, result)
+    if result.lost or result.doubled:
+        return
+    _break(hand, [WHILE_CLOSING[name] for name in plan.closing], lambda _: customer.ask_invoices(accounts))
+    for account in accounts:
+        _compare(result, senders.sent, customer.invoiced(account), account)
+    hand.ensure_up()
+    for account in accounts:
+        _compare(result, senders.sent, customer.counted(account), account)
+
+
+def _break(hand: Hand, beside: Iterable[Fault], main: Fault) -> None:
+    """Do the main fault somewhere between the others."""
+    faults = [*beside]
+    faults.insert(hand.random.randrange(len(faults) + 1), main)
+    for fault in faults:
+        fault(hand)
+        hand.wait(0.1, 0.6)
+
+
+def _settle(customer: Customer, accounts: list[Account], sent: Counter[Entry], result: Result) -> None:
+    """Wait until all that was sent is counted, and see that it stays so."""
+
+    def is_counted() -> bool | None:
+        found = _counted(customer, accounts)
+        return True if found == sent or any(found[entry] > sent[entry] for entry in found) else None
+
+    try:
+        until("all usage", is_counted, lambda: dict(sent - _counted(customer, accounts)))
+    except NotInTime as error:
+        result.said.append(str(error))
+    time.sleep(SETTLES_FOR_S)
+    for account in accounts:
+        _compare(result, sent, customer.counted(account), account)
+
+
+def _counted(customer: Customer, accounts: list[Account]) -> Counter[Entry]:
+    found: Counter[Entry] = Counter()
+    for account in accounts:
+        found += customer.counted(account)
+    return found
+
+
+def _compare(result: Result, sent: Counter[Entry], found: Counter[Entry], account: Account) -> None:
+    mine = Counter({entry: count for entry, count in sent.items() if entry[0] == account.tenant_id})
+    result.lost += (mine - found).total()
+    result.doubled += (found - mine).total()
