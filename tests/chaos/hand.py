@@ -24,14 +24,17 @@ import asyncpg
 from deploy.local.control import bring_up
 from deploy.local.places import CHECKOUT
 from deploy.local.postgres import Postgres
-from deploy.local.provision import provision
-from deploy.local.service_part import ServicePart, tenure_of
-from deploy.local.services import SERVICES
+from deploy.local.service_part import ServicePart
 from deploy.local.status import live_status
 from tests.chaos.program import PROGRAM, plan_chaos
 from tests.chaos.service import clock_file
 from tests.support.whole_stack import WholeStack
 
+# Who owns a database and who may connect to it belongs to the cluster: a copy does not have it.
+OWNER_AND_GRANTS: Final = """
+UPDATE pg_database SET (datdba, datacl) = (SELECT datdba, datacl FROM pg_database WHERE datname = '{lost}')
+WHERE datname = '{restored}'
+"""
 VERB_WITHIN_S: Final = 60.0
 TRIES: Final = 50
 
@@ -186,11 +189,10 @@ class Hand:
         steps = [
             f"ALTER DATABASE {database} RENAME TO {database}_lost",
             f"ALTER DATABASE {database}_backup RENAME TO {database}",
+            OWNER_AND_GRANTS.format(restored=database, lost=f"{database}_lost"),
             f"DROP DATABASE {database}_lost WITH (FORCE)",
         ]
         asyncio.run(self._as_admin(database, steps))
-        service = next(one for one in SERVICES if one.name == database)
-        asyncio.run(provision(self._postgres().admin_dsn(), [tenure_of(service, self.stack.places)]))
 
     def _postgres(self) -> Postgres:
         part = next(one for one in plan_chaos(self.stack.places, self.stack.environ) if one.name == "postgres")

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ DISK_MB: Final = 1500  # of PostgreSQL: its write-ahead log may grow to a gigaby
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the seeds; 0 where every one was exact, or with --sabotage where one was not."""
     given = _arguments(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the stack is taken down on the way out
     seeds = [given.seed] if given.seed is not None else range(given.start, given.start + given.seeds)
     results: list[Result] = []
     with _chaos_stack(given.sabotage) as (stack, chaos, disk):

@@ -7,7 +7,8 @@ the kernel holds, and there is no such file yet.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from libs.bus import ownership, sequencing, vouching, writer
@@ -21,11 +22,24 @@ from libs.runtime.crashpoints import crash_point
 from libs.store.pool import Tx, transaction
 from services.metering.store import ids
 
+_replaced: list[tuple[object, str, object]] = []
+
 
 def apply(name: str) -> None:
     """Sabotage this process; an empty name leaves it whole."""
     if name:
         SABOTAGES[name]()
+
+
+@contextmanager
+def sabotaged(name: str) -> Iterator[None]:
+    """Sabotage this process while the block runs."""
+    apply(name)
+    try:
+        yield
+    finally:
+        while _replaced:
+            setattr(*_replaced.pop())
 
 
 def compare_and_set_removed() -> None:
@@ -135,7 +149,7 @@ def restored_store_unnoticed() -> None:
 
 
 def _replace(of: object, name: str, by: object) -> None:
-    assert hasattr(of, name), f"{of!r} has no {name} to sabotage"
+    _replaced.append((of, name, getattr(of, name)))
     setattr(of, name, by)
 
 
