@@ -3,13 +3,14 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 LOAD ?= 1
+SEEDS ?= 50
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK_SHA := $(shell sha256sum requirements.lock | cut -c1-16)
 STAMP := $(VENV)/.installed-$(LOCK_SHA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down status doctor test check unit audit tools format lock bench-start bench-quota bench-metering
+.PHONY: help setup demo up down status doctor test check unit audit tools format lock chaos chaos-sabotage bench-start bench-quota bench-metering
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +65,13 @@ contracts: setup  ## what the code promises, as files: JSON Schemas, AsyncAPI, O
 
 contracts-release: setup  ## make today's contracts the ones that changes are held to; BREAKING="why" accepts what breaks
 	@$(BIN)/python -m deploy.contracts release "$(BREAKING)"
+
+chaos: setup  ## faults by seed on a whole stack, and every number compared: SEEDS=50, START=n, or SEED=n alone
+	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --result tests/chaos/results/chaos.json) $(if $(START),--start $(START))
+
+chaos-sabotage: setup  ## builds that are broken on purpose: the chaos suite has to fail on each
+	@$(BIN)/python -m pytest tests/chaos/test_sabotage_is_seen.py -q
+	@$(BIN)/python -m tests.chaos.check_sabotage
 
 tools:  ## the tools that tests hold us to: cosign, the OpenTelemetry Collector (needs Go, some minutes once)
 	@deploy/tools/build.sh cosign

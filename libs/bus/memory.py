@@ -180,6 +180,10 @@ class MemoryBus:
         """Return all records of `topic`, partition by partition."""
         return [record for log in self.logs(topic) for record in log.records]
 
+    def members(self, group: str) -> Collection[str]:
+        """Return the instances that the broker holds for members of `group`."""
+        return self._groups[group].members if group in self._groups else ()
+
     def expire(self, group: str, instance: str) -> None:
         """The session of a member that is gone has timed out: the others get its partitions."""
         found = self._groups[group]

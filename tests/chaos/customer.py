@@ -29,9 +29,10 @@ class NotInTime(Exception):
 class Customer:
     """One client for all services."""
 
-    def __init__(self, stack: Stack, period: str) -> None:
-        """Talk to `stack`; invoices are those of `period`, "2026-11"."""
+    def __init__(self, stack: Stack, period: str, within_s: float = WITHIN_S) -> None:
+        """Talk to `stack`; invoices are those of `period`, "2026-11". What takes longer than `within_s` is lost."""
         self._stack = stack
+        self._within_s = within_s
         self._period = period
         self._http = httpx.Client(timeout=15.0, trust_env=False)
 
@@ -65,7 +66,7 @@ class Customer:
 
     def invoiced(self, account: Account) -> Counter[Entry]:
         """Wait until the tenant's invoice is signed, and return what its lines bill. Raises NotInTime."""
-        found = until(f"the signed invoice of {account.tenant_id}", lambda: self._signed(account))
+        found = self.until(f"the signed invoice of {account.tenant_id}", lambda: self._signed(account))
         url = f"{self._stack.invoicing}/v1/invoices/{found['invoice_id']}/files/invoice.json"
         billed: Counter[Entry] = Counter()
         for line in self._ask("GET", url, account.key)["lines"]:
@@ -96,14 +97,13 @@ class Customer:
             found: dict[str, Any] | None = answer.json() if answer.is_success else None
             return found
 
-        return until(f"{method} {url}", answered, lambda: last)
+        return self.until(f"{method} {url}", answered, lambda: last)
 
-
-def until(what: str, ask: Callable[[], T | None], seen: Callable[[], object] = lambda: "") -> T:
-    """Ask until there is an answer; return it. Raises NotInTime."""
-    deadline = time.monotonic() + WITHIN_S
-    while (answer := ask()) is None:
-        if time.monotonic() > deadline:
-            raise NotInTime(f"{what} did not come within {WITHIN_S:g} s {seen()}")
-        time.sleep(ASK_EVERY_S)
-    return answer
+    def until(self, what: str, ask: Callable[[], T | None], seen: Callable[[], object] = lambda: "") -> T:
+        """Ask until there is an answer; return it. Raises NotInTime."""
+        deadline = time.monotonic() + self._within_s
+        while (answer := ask()) is None:
+            if time.monotonic() > deadline:
+                raise NotInTime(f"{what} did not come within {self._within_s:g} s {seen()}")
+            time.sleep(ASK_EVERY_S)
+        return answer

@@ -26,6 +26,7 @@ Fault = Callable[[Hand], None]
 SESSION_S: Final = 10.0  # libs.bus.kafka.subscriber: after it a member's partitions are another's
 FREEZE_S: Final = 30.0  # past every lease, session and publish of libs/bus
 OUTAGE_S: Final = 3.0
+FULL_DISK: Final = "full disk under postgres"
 STEP_S: Final = 840.0  # within the 15 minutes that an edge accepts a time ahead of its own
 
 
@@ -131,7 +132,7 @@ MAIN: Final[Mapping[str, Fault]] = {
     "kill postgres": partial(kill, "postgres"),
     "freeze an owner past its session": partial(freeze_an_owner, SESSION_S + 3.0),
     "replay usage": replay_usage,
-    "full disk under postgres": full_disk,
+    FULL_DISK: full_disk,
     "kill valkey": partial(kill, "valkey"),
     "no room for kafka": partial(no_room, "kafka"),
     "clock steps": step_clocks,
@@ -153,4 +154,6 @@ WHILE_CLOSING: Final[Mapping[str, Fault]] = {
     **{f"crash {point}": partial(crash, point) for point in (CONSUMER_EFFECT, CONSUMER_COMMITTED, INVOICE_ISSUING)},
     "no room for invoicing": partial(no_room, "invoicing"),
 }
-NEEDS_CHAOS_STACK: Final = frozenset({"clock steps", "full disk under postgres"})
+NEEDS_CHAOS_STACK: Final = frozenset({"clock steps", FULL_DISK})
+# Those that any stack can have, and that are over in seconds: what every run of the tests has two of.
+BRIEF: Final = tuple(name for name in MAIN if name not in NEEDS_CHAOS_STACK and not name.startswith("freeze an owner"))

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -22,7 +22,9 @@ from typing import Final
 import asyncpg
 
 from deploy.local.control import bring_up
+from deploy.local.parts import Part
 from deploy.local.places import CHECKOUT
+from deploy.local.plan import plan_parts
 from deploy.local.postgres import Postgres
 from deploy.local.service_part import ServicePart
 from deploy.local.status import live_status
@@ -37,6 +39,7 @@ WHERE datname = '{restored}'
 """
 VERB_WITHIN_S: Final = 60.0
 TRIES: Final = 50
+PAGES: Final = 1024 * 1024
 
 
 @dataclass
@@ -103,10 +106,13 @@ class Hand:
         """Leave no free byte on the file system of PostgreSQL."""
         assert self.disk is not None
         ballast = self.disk / "ballast"
-        free = os.statvfs(self.disk).f_bavail * os.statvfs(self.disk).f_frsize
-        with ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, free - 4096))
         try:
+            with ballast.open("wb", buffering=0) as file, suppress(OSError):  # the last one: no space left
+                free = os.statvfs(self.disk).f_bavail * os.statvfs(self.disk).f_frsize
+                os.posix_fallocate(file.fileno(), 0, max(1, free - PAGES))
+                file.seek(0, os.SEEK_END)
+                while True:
+                    file.write(bytes(PAGES))
             yield
         finally:
             ballast.unlink()
@@ -165,7 +171,7 @@ class Hand:
     @contextmanager
     def second(self, service: str) -> Iterator[subprocess.Popen[bytes]]:
         """A second process of the service beside the supervised one, killed at the block's end."""
-        part = next(one for one in plan_chaos(self.stack.places, self.stack.environ) if one.name == service)
+        part = self._part(service)
         assert isinstance(part, ServicePart)
         launch = part.launch()
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -195,9 +201,13 @@ class Hand:
         asyncio.run(self._as_admin(database, steps))
 
     def _postgres(self) -> Postgres:
-        part = next(one for one in plan_chaos(self.stack.places, self.stack.environ) if one.name == "postgres")
+        part = self._part("postgres")
         assert isinstance(part, Postgres)
         return part
+
+    def _part(self, name: str) -> Part:
+        plan = plan_chaos if self.chaos else plan_parts
+        return next(one for one in plan(self.stack.places, self.stack.environ) if one.name == name)
 
     async def _as_admin(self, database: str, statements: list[str]) -> None:
         admin = await asyncpg.connect(self._postgres().admin_dsn())

@@ -1,6 +1,6 @@
 """`make chaos`: seeded faults on a whole stack, and an account that must balance to the unit after each.
 
-    python -m tests.chaos.run [--seeds N] [--start S] [--seed ONE] [--sabotage NAME] [--result FILE]
+    python -m tests.chaos.run [--seeds N] [--start S] [--seed ONE] [--fault NAME] [--sabotage NAME] [--result FILE]
 
 A seed names its faults, so that a failing one is run again by its number: `make chaos SEED=1234`. How long things take
 is the machine's: the same faults come again, not the same interleaving.
@@ -21,8 +21,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
+from tests.chaos.customer import WITHIN_S
+from tests.chaos.faults import FULL_DISK, MAIN
+from tests.chaos.hand import Hand
 from tests.chaos.program import PROGRAM
 from tests.chaos.service import FOLDER_SETTING, SABOTAGE_SETTING
 from tests.chaos.trial import Result, plan_of, run_seed
@@ -40,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: list[Result] = []
     with _chaos_stack(given.sabotage) as (stack, chaos, disk):
         for number, seed in enumerate(seeds, start=1):
-            results.append(run_seed(stack, plan_of(seed, chaos_stack=disk is not None), chaos, disk))
-            print(_line(number, len(seeds), results[-1]), flush=True)
+            plan = plan_of(seed, [given.fault] if given.fault else mains_on(disk))
+            results.append(run_seed(Hand(stack, Random(seed), chaos, disk), plan, given.patience))
+            print(f"[{number}/{len(seeds)}] {line_of(results[-1])}", flush=True)
             if given.sabotage and not results[-1].is_exact:
                 break
     print(_table(results))
@@ -51,11 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(was_exact) if given.sabotage else int(not was_exact)
 
 
+def mains_on(disk: Path | None) -> list[str]:
+    """Return the main faults there are; only who may mount a file system has a disk that can be filled."""
+    return [name for name in MAIN if disk is not None or name != FULL_DISK]
+
+
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=50, help="how many, one after the other")
     parser.add_argument("--start", type=int, default=int(time.time()) % 1_000_000, help="the first; by default any")
     parser.add_argument("--seed", type=int, help="this one alone")
+    parser.add_argument("--fault", choices=list(MAIN), help="the main fault of every seed; by default each in turn")
+    parser.add_argument("--patience", type=float, default=WITHIN_S, help="seconds; what comes later is lost")
     parser.add_argument("--sabotage", default="", help="break the build so: the run must fail within the seeds")
     parser.add_argument("--result", type=Path, help="where to write all results as JSON")
     return parser.parse_args(arguments)
@@ -87,11 +99,12 @@ def _mounted(disk: Path) -> bool:
     return done.returncode == 0
 
 
-def _line(number: int, total: int, result: Result) -> str:
+def line_of(result: Result) -> str:
+    """Return a seed in one line: what was done, what came of it, how long it took."""
     plan = result.plan
     verdict = "exact" if result.is_exact else f"FAILED lost {result.lost} doubled {result.doubled} {result.trouble}"
     what = "; ".join([plan.main, *plan.beside, "closing: " + ", ".join(plan.closing), *result.said])
-    return f"[{number}/{total}] seed {plan.seed}: {verdict}, {result.usages} lots, {result.seconds} s ({what})"
+    return f"seed {plan.seed}: {verdict}, {result.usages} lots, {result.seconds} s ({what})"
 
 
 def _table(results: Sequence[Result]) -> str:

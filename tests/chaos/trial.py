@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from tests.chaos.customer import Customer, NotInTime, until
-from tests.chaos.faults import BESIDE, MAIN, NEEDS_CHAOS_STACK, WHILE_CLOSING, Fault
+from tests.chaos.customer import WITHIN_S, Customer, NotInTime
+from tests.chaos.faults import BESIDE, MAIN, WHILE_CLOSING, Fault
 from tests.chaos.hand import Hand
 from tests.chaos.sender import Account, Entry, NotAccepted, Senders
-from tests.support.whole_stack import WholeStack
 
 ACCOUNTS: Final = 2
 LEAST_LOTS: Final = 60
@@ -55,10 +53,9 @@ class Result:
         return asdict(self) | {"exact": self.is_exact}
 
 
-def plan_of(seed: int, *, chaos_stack: bool) -> Plan:
-    """Return what happens in `seed`; without a chaos stack the faults that need one are left out."""
+def plan_of(seed: int, mains: Sequence[str] = tuple(MAIN)) -> Plan:
+    """Return what happens in `seed`; its main fault is one of `mains`, in turn."""
     random = Random(seed)
-    mains = [name for name in MAIN if chaos_stack or name not in NEEDS_CHAOS_STACK]
     return Plan(
         seed,
         mains[seed % len(mains)],
@@ -67,13 +64,12 @@ def plan_of(seed: int, *, chaos_stack: bool) -> Plan:
     )
 
 
-def run_seed(stack: WholeStack, plan: Plan, chaos: Path | None = None, disk: Path | None = None) -> Result:
-    """Run a seed on a stack that is up, and leave it up."""
+def run_seed(hand: Hand, plan: Plan, within_s: float = WITHIN_S) -> Result:
+    """Run a seed on a stack that is up, and leave it up; what does not come within `within_s` seconds is lost."""
     begun = time.monotonic()
-    hand = Hand(stack, Random(plan.seed), chaos, disk)
     result = Result(plan, said=hand.said)
     period = datetime.now(UTC).strftime("%Y-%m")
-    customer = Customer(stack.addresses, period)
+    customer = Customer(hand.stack.addresses, period, within_s)
     try:
         with hand.undo:
             _live(hand, customer, plan, result)
@@ -91,7 +87,7 @@ def _live(hand: Hand, customer: Customer, plan: Plan, result: Result) -> None:
     senders = Senders(hand.stack.addresses.metering, accounts, plan.seed)
     with senders.at_work():
         _break(hand, [BESIDE[name] for name in plan.beside], MAIN[plan.main])
-        until("enough usage", lambda: senders.lots >= LEAST_LOTS or None)
+        customer.until("enough usage", lambda: senders.lots >= LEAST_LOTS or None)
     hand.ensure_up()
     result.usages, result.refusals = senders.lots, dict(senders.refusals)
     _settle(customer, accounts, senders.sent, result)
@@ -122,7 +118,7 @@ def _settle(customer: Customer, accounts: list[Account], sent: Counter[Entry], r
         return True if found == sent or any(found[entry] > sent[entry] for entry in found) else None
 
     try:
-        until("all usage", is_counted, lambda: dict(sent - _counted(customer, accounts)))
+        customer.until("all usage", is_counted, lambda: dict(sent - _counted(customer, accounts)))
     except NotInTime as error:
         result.said.append(str(error))
     time.sleep(SETTLES_FOR_S)
