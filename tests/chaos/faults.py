@@ -38,7 +38,13 @@ def kill(name: str, hand: Hand) -> None:
 def crash(point: str, hand: Hand) -> None:
     """Have the next process that comes to the crash point die there."""
     hand.stack.arm(point)
-    hand.undo.callback(hand.stack.disarm, point)
+    hand.undo.callback(_disarm, point, hand)
+
+
+def _disarm(point: str, hand: Hand) -> None:
+    if not hand.stack.has_crashed(point):
+        hand.say(f"{point} not reached")
+    hand.stack.disarm(point)
 
 
 def freeze(name: str, seconds: float, hand: Hand) -> None:

@@ -95,11 +95,12 @@ class Hand:
     @contextmanager
     def no_room_for_files(self, name: str) -> Iterator[None]:
         """Let the part's process write no file beyond its first byte (RLIMIT_FSIZE), as on a full disk."""
-        process = self.stack.part(name).process
-        assert process is not None
-        _limit_files(process.pid, 1)
+        pids = self._family(name)  # none while it is being started again
+        for pid in pids:
+            _limit_files(pid, 1)
         yield
-        _limit_files(process.pid, resource.RLIM_INFINITY)
+        for pid in pids:
+            _limit_files(pid, resource.RLIM_INFINITY)
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
