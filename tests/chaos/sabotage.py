@@ -17,6 +17,7 @@ from libs.bus.marks import Mark
 from libs.bus.offsets import Move, Owned, take
 from libs.bus.records import Message, TopicPartition
 from libs.bus.relay import Relay
+from libs.bus.subscription import Poison
 from libs.bus.writer import Piece, Writer
 from libs.runtime.crashpoints import crash_point
 from libs.store.pool import Tx, transaction
@@ -110,8 +111,8 @@ def offset_before_effect() -> None:
     """The offset moves in a transaction of its own, and the effect follows."""
     commit, handling = Writer._commit, Writer._take
 
-    async def nothing(_self: Writer, _tx: Tx, _piece: Piece) -> None:
-        return
+    async def nothing(_self: Writer, _tx: Tx, _piece: Piece, _owned: object) -> list[Poison]:
+        return []
 
     async def offset_then_effect(self: Writer, owned: Any, piece: Piece, ends: Any, positions: Any) -> None:
         _replace(Writer, "_take", nothing)
@@ -120,7 +121,7 @@ def offset_before_effect() -> None:
         finally:
             _replace(Writer, "_take", handling)
         async with transaction(self._pool) as tx:
-            await handling(self, tx, piece)
+            await handling(self, tx, piece, owned)
 
     _replace(Writer, "_commit", offset_then_effect)
 
