@@ -15,7 +15,6 @@ from deploy.local.plan import plan_parts
 from deploy.local.restarts import RestartPolicy
 from deploy.local.supervisor import end_orphans, only_one, supervise
 
-
 Plan = Callable[[Places, Mapping[str, str]], Sequence[Part]]
 
 
