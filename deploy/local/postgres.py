@@ -121,8 +121,8 @@ class Postgres:
         return f"postgresql://{SUPERUSER}:{secret}@/postgres?host={self._sockets}&port={self._port}"
 
     def service_dsn(self, tenure: Tenure) -> str:
-        """The DSN that a service is told: over the socket, without its password."""
-        return dsn_for(self.admin_dsn(), tenure, with_password=False)
+        """The DSN that a service is told: over the socket, without a login."""
+        return dsn_for(self.admin_dsn(), tenure.name)
 
     @property
     def _port(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from deploy.local.credentials import password
 from deploy.local.http_probe import ask_ready
@@ -16,18 +15,17 @@ from deploy.local.provision import Tenure
 from deploy.local.services import Service
 from deploy.local.settings import ADMINISTRATIVE, STATE_SETTING
 from deploy.local.stores import Backing
+from libs.store.roles import Role, password_file
 
 OTLP_GRPC_SETTING = "MAESTRO_OTLP_GRPC_PORT"
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV")
 
 
 def tenure_of(service: Service, places: Places) -> Tenure:
-    """The service's database and role; its password is made at the first call."""
-    return Tenure(service.name, password(_password_file(service, places)))
-
-
-def _password_file(service: Service, places: Places) -> Path:
-    return places.secrets / f"{service.name}.postgres.password"
+    """The service's database and the passwords of its roles, which are made at the first call."""
+    files = {role: password_file(places.secrets, role.of(service.name)) for role in Role}
+    password_file(places.secrets, service.name).unlink(missing_ok=True)  # of the one role that there was before
+    return Tenure(service.name, {role: password(file) for role, file in files.items()})
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
@@ -122,7 +120,7 @@ class ServicePart:
         """Where its stores and the broker are, and where the secrets for them lie: settings by name."""
         settings = {
             "MAESTRO_POSTGRES_URL": self._backing.postgres.service_dsn(tenure_of(self._service, self._places)),
-            "MAESTRO_POSTGRES_PASSWORD_FILE": str(_password_file(self._service, self._places)),
+            "MAESTRO_POSTGRES_SECRETS_DIR": str(self._places.secrets),
             "MAESTRO_KAFKA_BOOTSTRAP": self._backing.kafka.bootstrap(),
         }
         if "valkey" in self.needs:

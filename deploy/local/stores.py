@@ -14,7 +14,7 @@ class PostgresStore(Part, Protocol):
     """A PostgreSQL server."""
 
     def service_dsn(self, tenure: Tenure) -> str:
-        """The DSN that a service is told: its own role and database, no password."""
+        """The DSN that a service is told: its own database, no login."""
 
 
 class KafkaStore(Part, Protocol):
@@ -28,7 +28,7 @@ class ValkeyStore(Part, Protocol):
     """A Valkey or Redis server."""
 
     def url(self) -> str:
-        """The address for clients, without a password."""
+        """The address for the limiter, with its user's name and without the password."""
 
     def secret_file(self) -> Path | None:
         """The file that holds the password, None where the server asks for none."""

@@ -57,7 +57,7 @@ class SystemPostgres(_System):
 
     def service_dsn(self, tenure: Tenure) -> str:
         """The DSN that a service is told."""
-        return dsn_for(self._admin_dsn, tenure, with_password=False)
+        return dsn_for(self._admin_dsn, tenure.name)
 
     def address(self) -> str:
         """Host and port, without the login."""

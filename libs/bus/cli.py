@@ -15,6 +15,7 @@ from libs.bus.ports import Bus
 from libs.runtime.errors import MaestroError
 from libs.runtime.settings import ServiceSettings
 from libs.store.pool import Pool, open_pool
+from libs.store.roles import Role
 
 SettingsOf = Callable[[str], ServiceSettings]
 
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run(chosen: argparse.Namespace, settings: ServiceSettings) -> list[str]:
     async with AsyncExitStack() as stack:
-        pool = await open_pool(settings, name=f"{chosen.service}.operator", max_size=2)
+        pool = await open_pool(settings, Role.WORKER, name=f"{chosen.service}.operator", max_size=2)
         stack.push_async_callback(pool.close)
         bus = KafkaBus(settings.kafka_bootstrap, client_id="maestro.operator")
         await bus.start()

@@ -36,8 +36,10 @@ class ServiceSettings(BaseSettings):
     port: int = Field(0, ge=0, le=65535)
     instance: str = Field("0", description="static membership id of this process within its consumer groups")
     state_dir: Path = Path(".maestro")
-    postgres_url: str = Field("", description="postgresql://role@host/db without a password")
-    postgres_password_file: Path | None = None
+    postgres_url: str = Field("", description="postgresql://host/db; the logins are <db>_owner, <db>_api, <db>_worker")
+    postgres_secrets_dir: Path | None = Field(
+        None, description="holds <login>.postgres.password of each, which only we can read"
+    )
     kafka_bootstrap: str = "127.0.0.1:9092"
     log_level: str = "info"
     otlp_endpoint: str = Field(

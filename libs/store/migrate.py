@@ -1,4 +1,7 @@
-"""Forward-only migrations: numbered SQL files, each applied once, in one transaction, and never changed afterwards."""
+"""Forward-only migrations: numbered SQL files, each applied once, in one transaction, and never changed afterwards.
+
+A file names the login roles of its database as `:"api"` and `:"worker"`, as psql names its variables.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import asyncpg
 from libs.runtime.errors import Broken
 from libs.signing.digests import sha256_hex
 from libs.store.pool import Pool, Tx
+from libs.store.roles import Role
 
 STORE_MIGRATIONS: Final = Path(__file__).parent / "migrations"
 FILE_NAME: Final = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
@@ -72,7 +76,7 @@ async def migrate(pool: Pool, folders: Iterable[Path]) -> list[str]:
     """Apply what is pending of `folders`, in the order given, and return the names applied. Processes may race."""
     folders = list(folders)
     async with pool.acquire() as connection:
-        await connection.execute(f"SET lock_timeout = '{_WAIT_S}s'; SET statement_timeout = '{_WAIT_S}s'")
+        await connection.execute(_CAREFUL)
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=_WAIT_S)
         try:
             await connection.execute(_TABLE)
@@ -99,12 +103,24 @@ async def _apply_folder(connection: Tx, folder: Path) -> list[str]:
 
 async def _apply(connection: Tx, one: Migration) -> None:
     async with connection.transaction():
-        await connection.execute(one.sql, timeout=_WAIT_S)
+        await connection.execute(await _with_roles(connection, one.sql), timeout=_WAIT_S)
         await connection.execute(
             "INSERT INTO schema_migration (folder, name, sha256) VALUES ($1, $2, $3)", one.folder, one.name, one.sha256
         )
 
 
+async def _with_roles(connection: Tx, sql: str) -> str:
+    database = await connection.fetchval("SELECT current_database()")
+    for role in Role:
+        quoted = role.of(database).replace('"', '""')
+        sql = sql.replace(f':"{role.value}"', f'"{quoted}"')
+    return sql
+
+
+# Row security off: a statement that a policy would keep rows from fails, instead of leaving them out without a word.
+_CAREFUL: Final = f"""
+SET lock_timeout = '{_WAIT_S}s'; SET statement_timeout = '{_WAIT_S}s'; SET row_security = off
+"""
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS schema_migration (
   folder text NOT NULL,

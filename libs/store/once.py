@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from libs.store.idempotency import StoredAnswer, idempotent, remember
-from libs.store.pool import Pool, Tx, transaction
+from libs.store.pool import Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,16 @@ class Answer:
     is_repeat: bool = False
 
 
-async def once(pool: Pool, claim: Claim | None, effect: Callable[[Tx], Awaitable[Answer]]) -> Answer:
+async def once(
+    opening: AbstractAsyncContextManager[Tx], claim: Claim | None, effect: Callable[[Tx], Awaitable[Answer]]
+) -> Answer:
     """Run `effect` in one transaction and return its answer, or the kept one where the claim was honoured before.
 
-    Without a claim (no Idempotency-Key was sent) the effect always happens. Raises what `idempotent` and `transaction`
-    raise, and whatever the effect raises; a failed effect leaves no claim behind.
+    `opening` is that transaction, not begun yet: whose rows it may touch is decided by whoever made it. Without a claim
+    (no Idempotency-Key was sent) the effect always happens. Raises what `idempotent` and `transaction` raise, and
+    whatever the effect raises; a failed effect leaves no claim behind.
     """
-    async with transaction(pool) as tx:
+    async with opening as tx:
         if claim is None:
             return await effect(tx)
         earlier = await idempotent(

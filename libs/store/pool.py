@@ -13,6 +13,7 @@ from asyncpg.pool import PoolConnectionProxy
 from libs.runtime.errors import Broken, Unavailable
 from libs.runtime.settings import secret_from
 from libs.store.faults import is_transient
+from libs.store.roles import Role, database_of, password_file
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Tx: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
@@ -23,7 +24,7 @@ STATEMENT_TIMEOUT_MS: Final = 30_000  # no statement of a request or a batch may
 LOCK_TIMEOUT_MS: Final = 10_000  # a row held longer is held by a stuck process: give way and try again
 IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 30_000  # frees the offset rows of a frozen process, so that its heir can go on
 COMMAND_TIMEOUT_S: Final = 40.0  # above the server's own limits: only a dead network is cut off here
-MAX_CONNECTIONS: Final = 8  # per process; the embedded server allows a hundred in all
+MAX_CONNECTIONS: Final = 8  # per role and process; the embedded server allows two hundred in all
 
 
 class PoolSettings(Protocol):
@@ -31,28 +32,38 @@ class PoolSettings(Protocol):
 
     @property
     def postgres_url(self) -> str:
-        """postgresql://role@host:port/database, no password."""
+        """postgresql://host:port/database, without a login."""
         ...
 
     @property
-    def postgres_password_file(self) -> Path | None:
-        """Where the role's password lies."""
+    def postgres_secrets_dir(self) -> Path | None:
+        """Where the passwords of the database's roles lie, a file each."""
         ...
 
 
-async def open_pool(settings: PoolSettings, *, name: str, min_size: int = 1, max_size: int = MAX_CONNECTIONS) -> Pool:
-    """Open the pool of service `name`; raise Broken where the address is missing, Unavailable where nobody answers."""
+async def open_pool(
+    settings: PoolSettings, role: Role, *, name: str, min_size: int = 1, max_size: int = MAX_CONNECTIONS
+) -> Pool:
+    """Open a pool of service `name` for what `role` may do.
+
+    Raises Broken where the address is missing or names no database, Unavailable where nobody answers.
+    """
     if not settings.postgres_url:
         raise Broken(f"{name} has no database: set MAESTRO_POSTGRES_URL")
+    database = database_of(settings.postgres_url)
+    if not database:
+        raise Broken(f"{name} has no database: MAESTRO_POSTGRES_URL names none after the host")
+    login, folder = role.of(database), settings.postgres_secrets_dir
     try:
         return await asyncpg.create_pool(
             settings.postgres_url,
-            password=secret_from(settings.postgres_password_file),
+            user=login,
+            password=None if folder is None else secret_from(password_file(folder, login)),
             min_size=min_size,
             max_size=max_size,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
-            server_settings=_server_settings(name),
+            server_settings=_server_settings(f"{name}.{role.value}"),
         )
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         if not is_transient(error):
@@ -84,14 +95,21 @@ async def connection(pool: Pool) -> AsyncIterator[Tx]:
 
 
 @asynccontextmanager
-async def transaction(pool: Pool) -> AsyncIterator[Tx]:
+async def transaction(pool: Pool, *, tenant: str | None = None) -> AsyncIterator[Tx]:
     """Run the block in one read-committed transaction: committed at its end, rolled back if it raises.
 
+    With the API role's pool it sees and writes the rows of `tenant` and no other tenant's; without one, none of any.
     Raises Unavailable as `connection` does. When the connection is lost during COMMIT the outcome is unknown to us:
     callers repeat only what an offset or an idempotency key guards.
     """
     async with connection(pool) as tx, tx.transaction():
+        if tenant is not None:
+            await tx.execute(_BE_TENANT, tenant)
         yield tx
+
+
+# Local to the transaction: it is gone with its end, however it ends, and the next one on the connection starts without.
+_BE_TENANT: Final = "SELECT set_config('maestro.tenant', $1, true)"
 
 
 def _is_cut_off(error: BaseException) -> bool:

@@ -129,7 +129,7 @@ async def list_artifacts(
     """List the caller's signed manifests, newest first."""
     caller.require("evidence:read")
     tenants = caller.visible if tenant_id is None else frozenset((caller.reading(tenant_id),))
-    found = await reads.artifacts(tenants, place_of(cursor, moment, str), limit + 1)
+    found = await reads.artifacts(caller, tenants, place_of(cursor, moment, str), limit + 1)
     return page_of(found, limit, ArtifactView.model_validate, lambda one: (one.signed_at, one.digest))
 
 
@@ -189,7 +189,7 @@ async def verify(asked: VerifyRequest, caller: Caller, reads: Reads) -> VerdictV
 async def _own_artifact(digest: str, caller: Principal, reads: Reading) -> Artifact:
     caller.require("evidence:read")
     normal = normal_hex(digest)
-    artifact = await reads.artifact(normal) if normal else None
+    artifact = await reads.artifact(caller, normal) if normal else None
     if artifact is None:
         raise NotFound(ABSENT)
     caller.reading(artifact.tenant_id)

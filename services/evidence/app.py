@@ -19,8 +19,8 @@ from libs.runtime.background import background
 from libs.runtime.clock import SystemClock
 from libs.runtime.web import create_app
 from libs.signing.keys import SigningKey
-from libs.store.migrate import STORE_MIGRATIONS, migrate
-from libs.store.pool import open_pool
+from libs.store.migrate import STORE_MIGRATIONS
+from libs.store.opening import opened
 from services.evidence.api import router
 from services.evidence.consumer import SERVICE, invoice_consumer
 from services.evidence.handlers import Reading, Signer, adopt_key
@@ -40,11 +40,10 @@ def create(settings: EvidenceSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            pool = await open_pool(settings, name=SERVICE)
-            stack.push_async_callback(pool.close)
-            await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
+            folders = [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS]
+            pools = await stack.enter_async_context(opened(settings, folders, name=SERVICE))
             key = SigningKey.load_or_make(settings.key_path)
-            await adopt_key(pool, key.public, replaces=settings.signing_key_replaces)
+            await adopt_key(pools.worker, key.public, replaces=settings.signing_key_replaces)
             key.public.save(settings.published_key_path)
             bus = KafkaBus(settings.kafka_bootstrap, client_id=f"{SERVICE}.{settings.instance}")
             await bus.start()
@@ -52,14 +51,14 @@ def create(settings: EvidenceSettings) -> FastAPI:
             await bus.ensure_topics(topics_of(SERVICE))
             objects = ObjectStore(settings.objects_path)
             signer = Signer(key, objects, clock)
-            app.state.reading = Reading(pool, objects)
-            relay = Relay(pool, bus, service=SERVICE, instance=settings.instance)
-            consumer = invoice_consumer(bus, pool, settings.instance, signer)
+            app.state.reading = Reading(pools, objects)
+            relay = Relay(pools.worker, bus, service=SERVICE, instance=settings.instance)
+            consumer = invoice_consumer(bus, pools.worker, settings.instance, signer)
             await stack.enter_async_context(fed(directory, bus))
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             await stack.enter_async_context(background("relay", relay.run()))
             await stack.enter_async_context(background("signing of invoices", consumer.run()))
-            vitals = Vitals(pool, bus, service=SERVICE, clock=clock)
+            vitals = Vitals(pools.worker, bus, service=SERVICE, clock=clock)
             await stack.enter_async_context(background("vitals", vitals.run()))
             yield
 

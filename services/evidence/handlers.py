@@ -6,13 +6,16 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
+from libs.access.principal import Principal
+from libs.access.reach import rows_of
 from libs.bus.envelope import Received
 from libs.bus.outbox import say
 from libs.runtime.clock import Clock
 from libs.schemas.events import InvoiceIssued
 from libs.schemas.values import TenantId
 from libs.signing.keys import PublicKey, SigningKey
-from libs.store.pool import Pool, Tx, connection, transaction
+from libs.store.opening import Pools
+from libs.store.pool import Pool, Tx, transaction
 from services.evidence.domain import Artifact, Verdict, judge, sign, succession
 from services.evidence.store.artifacts import add_artifact, find_artifact, list_artifacts
 from services.evidence.store.keys import add_key, fingerprint_in_force, trusted_keys
@@ -52,19 +55,23 @@ async def adopt_key(pool: Pool, key: PublicKey, *, replaces: str) -> None:
 class Reading:
     """What callers may ask for."""
 
-    pool: Pool
+    pools: Pools
     objects: ObjectStore
 
-    async def artifact(self, digest: str) -> Artifact | None:
-        """Return the artifact whose manifest has this digest."""
-        async with connection(self.pool) as tx:
+    async def artifact(self, caller: Principal, digest: str) -> Artifact | None:
+        """Return the artifact whose manifest has this digest, where the caller may see it."""
+        async with rows_of(caller.visible, self.pools, caller, "an artifact is read") as tx:
             return await find_artifact(tx, digest)
 
     async def artifacts(
-        self, tenants: frozenset[TenantId] | None, before: tuple[datetime, str] | None, limit: int
+        self,
+        caller: Principal,
+        tenants: frozenset[TenantId] | None,
+        before: tuple[datetime, str] | None,
+        limit: int,
     ) -> list[Artifact]:
         """Return one page, newest first, of these tenants (None: of all)."""
-        async with connection(self.pool) as tx:
+        async with rows_of(tenants, self.pools, caller, "artifacts are listed") as tx:
             return await list_artifacts(tx, tenants=tenants, before=before, limit=limit)
 
     async def content(self, digest: str) -> bytes:
@@ -73,7 +80,7 @@ class Reading:
 
     async def keys(self) -> list[PublicKey]:
         """Return all keys that signed here, the one in force first."""
-        async with connection(self.pool) as tx:
+        async with transaction(self.pools.api) as tx:
             return await trusted_keys(tx)
 
     async def verdict(self, manifest: bytes, bundle: bytes) -> Verdict:

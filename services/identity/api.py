@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.keys import KEY_ID
 from libs.access.principal import Principal
+from libs.access.reach import rows_of
 from libs.access.request import CLAIM_REFUSALS, Caller, Claimed, json_answer
 from libs.access.scopes import Scope
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
@@ -18,7 +19,8 @@ from libs.runtime.openapi import refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, moment, page_of, place_of
 from libs.schemas.values import AnyTenantId, Instant, Name, Zone
 from libs.store.once import Answer, once
-from libs.store.pool import Pool, Tx, transaction
+from libs.store.opening import Pools
+from libs.store.pool import Tx, transaction
 from services.identity import handlers, store
 from services.identity.domain import Act, KeyOrder, TenantOrder, require_reading
 from services.identity.errors import (
@@ -169,10 +171,10 @@ async def registrar_of(request: Request) -> Registrar:
     return registrar
 
 
-async def pool_of(request: Request) -> Pool:
-    """Return the pool that the wiring put there."""
-    pool: Pool = request.app.state.pool
-    return pool
+async def pools_of(request: Request) -> Pools:
+    """Return the connections that the wiring put there."""
+    pools: Pools = request.app.state.pools
+    return pools
 
 
 async def act_of(
@@ -183,7 +185,7 @@ async def act_of(
 
 
 Desk = Annotated[Registrar, Depends(registrar_of)]
-Db = Annotated[Pool, Depends(pool_of)]
+Db = Annotated[Pools, Depends(pools_of)]
 Acting = Annotated[Act, Depends(act_of)]
 Cursor = Annotated[str | None, Query()]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
@@ -201,12 +203,13 @@ async def register_tenant(
     """Register a tenant and make its first key."""
     caller.require("tenants:write")
     order = TenantOrder(body.name, body.plan_id, body.billing_zone, body.region or desk.region)
+    tenant_id = desk.new_tenant_id()
 
     async def effect(tx: Tx) -> Answer:
-        tenant, key = await desk.register_tenant(tx, order, caller, act)
+        tenant, key = await desk.register_tenant(tx, tenant_id, order, caller, act)
         return _created(TenantAnswer(tenant=TenantShown.model_validate(tenant), key=_new_key(key)))
 
-    return json_answer(await once(db, claim, effect))
+    return json_answer(await once(transaction(db.api, tenant=tenant_id), claim, effect))
 
 
 @router.get("/tenants", responses=refusals(Forbidden, MalformedCursor))
@@ -216,7 +219,7 @@ async def list_tenants(
     """List the tenants that the key may see, oldest first: an operator all, others their own."""
     require_reading(caller)
     after = place_of(cursor, moment, str)
-    async with transaction(db) as tx:
+    async with rows_of(caller.visible, db, caller, "tenants are listed") as tx:
         rows = await store.tenants_after(tx, after, limit + 1, caller.visible)
     return page_of(rows, limit, TenantShown.model_validate, lambda row: (row.created_at, row.tenant_id))
 
@@ -226,7 +229,7 @@ async def get_tenant(tenant_id: AnyTenantId, caller: Caller, db: Db) -> TenantSh
     """Return one tenant; another's is not found."""
     require_reading(caller)
     visible_id = caller.reading(tenant_id)
-    async with transaction(db) as tx:
+    async with transaction(db.api, tenant=visible_id) as tx:
         return TenantShown.model_validate(await handlers.tenant_by_id(tx, visible_id))
 
 
@@ -248,7 +251,8 @@ async def issue_tenant_key(
         scopes=body.scopes,
         expires_at=body.expires_at,
     )
-    return json_answer(await once(db, claim, _issuing(order, caller, act, desk)))
+    opening = transaction(db.api, tenant=order.tenant_id)
+    return json_answer(await once(opening, claim, _issuing(order, caller, act, desk)))
 
 
 @router.post(
@@ -263,7 +267,8 @@ async def issue_edge_key(
     """Make a key for a gateway. Only an operator may: it stands for no tenant."""
     caller.require("keys:write")
     order = KeyOrder(kind="edge", name=body.name, act_for=body.act_for, scopes=body.scopes, expires_at=body.expires_at)
-    return json_answer(await once(db, claim, _issuing(order, caller, act, desk)))
+    opening = rows_of(caller.visible, db, caller, "a gateway's key is made", writes=True)
+    return json_answer(await once(opening, claim, _issuing(order, caller, act, desk)))
 
 
 @router.get("/keys", responses=refusals(Forbidden, MalformedCursor))
@@ -271,7 +276,7 @@ async def list_keys(caller: Caller, db: Db, cursor: Cursor = None, limit: Limit 
     """List the keys that the key may see, revoked ones included, oldest first."""
     caller.require("keys:write")
     after = place_of(cursor, moment, str)
-    async with transaction(db) as tx:
+    async with rows_of(caller.visible, db, caller, "keys are listed") as tx:
         rows = await store.keys_after(tx, after, limit + 1, caller.visible)
     return page_of(rows, limit, KeyShown.model_validate, lambda row: (row.created_at, row.key_id))
 
@@ -280,7 +285,7 @@ async def list_keys(caller: Caller, db: Db, cursor: Cursor = None, limit: Limit 
 async def revoke_key(key_id: KeyId, caller: Caller, act: Acting, desk: Desk, db: Db) -> KeyShown:
     """Revoke a key, for good; every edge refuses it within a second. Doing it again changes nothing."""
     caller.require("keys:write")
-    async with transaction(db) as tx:
+    async with rows_of(caller.visible, db, caller, "a key is revoked", writes=True) as tx:
         return KeyShown.model_validate(await desk.revoke_key(tx, key_id, caller, act))
 
 

@@ -22,8 +22,10 @@ from libs.runtime.background import background
 from libs.runtime.clock import SystemClock
 from libs.runtime.errors import Unavailable
 from libs.runtime.web import create_app
-from libs.store.migrate import STORE_MIGRATIONS, migrate
-from libs.store.pool import open_pool, transaction
+from libs.store.idempotency import swept
+from libs.store.migrate import STORE_MIGRATIONS
+from libs.store.opening import opened
+from libs.store.pool import transaction
 from services.identity import api
 from services.identity.consumer import PLANS_TOPIC, learn_plan
 from services.identity.domain import KnownPlans
@@ -42,23 +44,23 @@ def create(settings: IdentitySettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            pool = await open_pool(settings, name="identity")
-            stack.push_async_callback(pool.close)
-            await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
+            folders = [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS]
+            pools = await stack.enter_async_context(opened(settings, folders, name="identity"))
             await bus.start()
             stack.push_async_callback(bus.stop)
             await bus.ensure_topics(topics_of("identity"))
-            async with transaction(pool) as tx:
+            async with transaction(pools.worker) as tx:
                 await registrar.adopt_operator_key(tx, operator_key_of(settings))
-            relay = Relay(pool, bus, service="identity", instance=settings.instance)
+            relay = Relay(pools.worker, bus, service="identity", instance=settings.instance)
             await relay.drain()  # what was said before the start is in the directory before we are ready
             await stack.enter_async_context(background("relay", relay.run()))
-            vitals = Vitals(pool, bus, service="identity", clock=clock)
+            vitals = Vitals(pools.worker, bus, service="identity", clock=clock)
             await stack.enter_async_context(background("vitals", vitals.run()))
+            await stack.enter_async_context(background("sweeper of idempotency keys", swept(pools.worker)))
             await stack.enter_async_context(background(f"reader of {PLANS_TOPIC}", plan_table.run()))
             await stack.enter_async_context(fed(directory, bus))
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
-            app.state.registrar, app.state.pool = registrar, pool
+            app.state.registrar, app.state.pools = registrar, pools
             yield
 
     async def ready() -> None:

@@ -49,9 +49,15 @@ class Registrar:
     clock: Clock
     randomness: Randomness
 
-    async def register_tenant(self, tx: Tx, order: TenantOrder, caller: Principal, act: Act) -> tuple[Tenant, NewKey]:
+    def new_tenant_id(self) -> TenantId:
+        """Return the id of a tenant that is about to be registered: the transaction that adds it is opened for it."""
+        return domain.new_tenant_id(self.randomness)
+
+    async def register_tenant(
+        self, tx: Tx, tenant_id: TenantId, order: TenantOrder, caller: Principal, act: Act
+    ) -> tuple[Tenant, NewKey]:
         """Add the tenant and its first key; raise what `domain.register` and `domain.issue_key` raise."""
-        tenant = domain.register(order, domain.new_tenant_id(self.randomness), self.plans, self.clock.now())
+        tenant = domain.register(order, tenant_id, self.plans, self.clock.now())
         await store.insert_tenant(tx, tenant)
         await _tell_tenant(tx, "tenant.registered", tenant, act)
         first = KeyOrder("tenant", domain.FIRST_KEY_NAME, tenant.tenant_id)
@@ -79,7 +85,7 @@ class Registrar:
             raise NotFound(f"there is no key {key_id[:32]!r}, or it is not yours")
         key = domain.revoke(held, self.clock.now())
         if key != held:
-            await store.update_key(tx, key)
+            await store.revoke_key(tx, key)
             await _tell_key(tx, "key.revoked", key, act)
         return key
 

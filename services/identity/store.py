@@ -81,8 +81,13 @@ async def insert_key(tx: Tx, key: Key) -> None:
 
 
 async def update_key(tx: Tx, key: Key) -> None:
-    """Store what can change of a key: its digest and scopes (the operator's only) and its revocation."""
+    """Store what can change of the operator's key: its digest and scopes, and its revocation. The API role may not."""
     await tx.execute(_UPDATE_KEY, key.key_id, key.digest, list(key.scopes), key.revoked_at, key.changed_at)
+
+
+async def revoke_key(tx: Tx, key: Key) -> None:
+    """Store that the key is revoked."""
+    await tx.execute(_REVOKE_KEY, key.key_id, key.revoked_at, key.changed_at)
 
 
 async def lock_key(tx: Tx, key_id: str) -> Key | None:
@@ -150,6 +155,7 @@ INSERT INTO api_key
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 _UPDATE_KEY: Final = "UPDATE api_key SET digest = $2, scopes = $3, revoked_at = $4, changed_at = $5 WHERE key_id = $1"
+_REVOKE_KEY: Final = "UPDATE api_key SET revoked_at = $2, changed_at = $3 WHERE key_id = $1"
 _LOCK_KEY: Final = """
 SELECT key_id, name, digest, kind, tenant_id, scopes, act_for, created_at, expires_at, revoked_at, changed_at
 FROM api_key WHERE key_id = $1 FOR UPDATE

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.principal import Principal
+from libs.access.reach import rows_of
 from libs.access.request import CLAIM_REFUSALS, Caller, Claimed, json_answer
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
 from libs.runtime.openapi import refusals
@@ -19,7 +20,8 @@ from libs.schemas.values import MONTH_PATTERN, AnyTenantId, BadPeriod, Instant, 
 from libs.signing.bundle import MEDIA_TYPE as BUNDLE_MEDIA_TYPE
 from libs.signing.manifest import BUNDLE_NAME, MANIFEST_NAME
 from libs.store.once import Answer, once
-from libs.store.pool import Pool, Tx, transaction
+from libs.store.opening import Pools
+from libs.store.pool import Tx
 from services.invoicing.domain.closing import Progress
 from services.invoicing.domain.documents import CSV_NAME, FILE_NAMES, JSON_NAME
 from services.invoicing.errors import (
@@ -125,10 +127,10 @@ class InvoiceShown(BaseModel):
     files: list[FileShown]
 
 
-async def pool_of(request: Request) -> Pool:
-    """Return the pool that the wiring put there."""
-    pool: Pool = request.app.state.pool
-    return pool
+async def pools_of(request: Request) -> Pools:
+    """Return the connections that the wiring put there."""
+    pools: Pools = request.app.state.pools
+    return pools
 
 
 async def closing_of(request: Request) -> Closing:
@@ -137,7 +139,7 @@ async def closing_of(request: Request) -> Closing:
     return closing
 
 
-Db = Annotated[Pool, Depends(pool_of)]
+Db = Annotated[Pools, Depends(pools_of)]
 Desk = Annotated[Closing, Depends(closing_of)]
 Cursor = Annotated[str | None, Query()]
 Month = Annotated[str | None, Query(pattern=f"^{MONTH_PATTERN}$")]
@@ -166,7 +168,8 @@ async def close_period(
         answer = ClosesAnswer(closes=[_close(one) for one in standing], links=links)
         return Answer(202, answer.model_dump_json().encode())
 
-    return json_answer(await once(db, claim, effect))
+    opening = rows_of(tenant_ids, db, caller, f"{period} is closed", writes=True)
+    return json_answer(await once(opening, claim, effect))
 
 
 @router.get("/closes", responses=refusals(Forbidden, NotFound, MalformedCursor))
@@ -175,8 +178,9 @@ async def list_closes(
 ) -> Page[CloseShown]:
     """List the closes that the key may see, those asked for last first."""
     caller.require("invoices:read")
-    async with transaction(db) as tx:
-        rows = await closes.progress_after(tx, place_of(cursor, moment, UUID), limit + 1, _readable(caller, tenant))
+    after, tenants = place_of(cursor, moment, UUID), _readable(caller, tenant)
+    async with rows_of(tenants, db, caller, "closes are listed") as tx:
+        rows = await closes.progress_after(tx, after, limit + 1, tenants)
     return page_of(rows, limit, _close, lambda row: (row.request.requested_at, row.request.close_id))
 
 
@@ -184,7 +188,7 @@ async def list_closes(
 async def get_close(close_id: UUID, caller: Caller, db: Db) -> CloseShown:
     """Return one close: how far it is and what it waits for."""
     caller.require("invoices:read")
-    async with transaction(db) as tx:
+    async with rows_of(caller.visible, db, caller, "a close is read") as tx:
         found = await closes.progress_by_id(tx, close_id)
     if found is None:
         raise UnknownClose("there is no such close, or it is not yours")
@@ -204,7 +208,7 @@ async def list_invoices(
     """List the invoices that the key may see, newest first."""
     caller.require("invoices:read")
     after, tenants = place_of(cursor, moment, UUID), _readable(caller, tenant)
-    async with transaction(db) as tx:
+    async with rows_of(tenants, db, caller, "invoices are listed") as tx:
         rows = await invoices.invoices_after(tx, after, limit + 1, tenants, period)
     return page_of(rows, limit, _invoice, lambda row: (row.created_at, row.id))
 
@@ -212,7 +216,7 @@ async def list_invoices(
 @router.get("/invoices/{invoice_id}", responses=refusals(Forbidden, NotFound, UnknownInvoice))
 async def get_invoice(invoice_id: UUID, caller: Caller, db: Db) -> InvoiceShown:
     """Return one invoice."""
-    async with transaction(db) as tx:
+    async with rows_of(caller.visible, db, caller, "an invoice is read") as tx:
         return _invoice(await _own_invoice(tx, invoice_id, caller))
 
 
@@ -229,7 +233,7 @@ async def get_file(
     invoice_id: UUID, name: str, caller: Caller, db: Db, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:
     """Return the exact bytes of a file; its ETag is their SHA-256."""
-    async with transaction(db) as tx:
+    async with rows_of(caller.visible, db, caller, "a file is read") as tx:
         await _own_invoice(tx, invoice_id, caller)
         if name not in FILE_NAMES:
             raise UnknownFile(f"an invoice has the files {', '.join(FILE_NAMES)}")

@@ -20,8 +20,9 @@ from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.web import create_app
-from libs.store.migrate import STORE_MIGRATIONS, migrate
-from libs.store.pool import open_pool
+from libs.store.idempotency import swept
+from libs.store.migrate import STORE_MIGRATIONS
+from libs.store.opening import opened
 from services.invoicing import api
 from services.invoicing.consumer import SERVICE, Issuing, consumers
 from services.invoicing.domain.documents import Issuer
@@ -29,7 +30,7 @@ from services.invoicing.handlers import Billing, Closing, Copying, show_waiting
 from services.invoicing.settings import InvoicingSettings
 from services.invoicing.store import MIGRATIONS
 
-POOL_SIZE: Final = 12  # four consumers, the relay and its listener, the issuing loop, and five requests at a time
+WORKER_SIZE: Final = 12  # four consumers, the relay and its listener, two loops, and four operators' requests at a time
 
 
 def create(settings: InvoicingSettings, *, bus: Bus | None = None, clock: Clock | None = None) -> FastAPI:
@@ -43,22 +44,22 @@ def create(settings: InvoicingSettings, *, bus: Bus | None = None, clock: Clock 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            pool = await open_pool(settings, name=SERVICE, max_size=POOL_SIZE)
-            stack.push_async_callback(pool.close)
-            await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
+            folders = [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS]
+            pools = await stack.enter_async_context(opened(settings, folders, name=SERVICE, worker_size=WORKER_SIZE))
             await bus.start()
             stack.push_async_callback(bus.stop)
             await bus.ensure_topics(topics_of(SERVICE))
-            app.state.pool, app.state.closing = pool, closing
+            app.state.pools, app.state.closing = pools, closing
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             await stack.enter_async_context(fed(directory, bus))
-            relay = Relay(pool, bus, service=SERVICE, instance=settings.instance)
+            relay = Relay(pools.worker, bus, service=SERVICE, instance=settings.instance)
             await stack.enter_async_context(background("relay", relay.run()))
-            for purpose, consumer in consumers(bus, pool, settings.instance, copying, closing).items():
+            await stack.enter_async_context(background("sweeper of idempotency keys", swept(pools.worker)))
+            for purpose, consumer in consumers(bus, pools.worker, settings.instance, copying, closing).items():
                 await stack.enter_async_context(background(f"consumer of {purpose}", consumer.run()))
-            issuing = Issuing(bus, pool, billing, clock)
+            issuing = Issuing(bus, pools.worker, billing, clock)
             await stack.enter_async_context(background("issuing", issuing.run()))
-            vitals = Vitals(pool, bus, service=SERVICE, clock=clock, also=[show_waiting])
+            vitals = Vitals(pools.worker, bus, service=SERVICE, clock=clock, also=[show_waiting])
             await stack.enter_async_context(background("vitals", vitals.run()))
             yield
 

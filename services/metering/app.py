@@ -23,8 +23,9 @@ from libs.runtime.background import background
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.errors import Unavailable
 from libs.runtime.web import create_app
-from libs.store.migrate import STORE_MIGRATIONS, migrate
-from libs.store.pool import Pool, open_pool, transaction
+from libs.store.migrate import STORE_MIGRATIONS
+from libs.store.opening import opened
+from libs.store.pool import Pool, transaction
 from services.metering import api, rpc
 from services.metering.consumer import Closer, Forgetter, Teller, close_consumer, foreign_consumer, shard_consumer
 from services.metering.domain.foreign import READERS
@@ -51,9 +52,9 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         meters = meters_in_force(settings)
         async with AsyncExitStack() as stack:
-            pool = await open_pool(settings, name="metering")
-            stack.push_async_callback(pool.close)
-            await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
+            folders = [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS]
+            pools = await stack.enter_async_context(opened(settings, folders, name="metering"))
+            pool = pools.worker
             await bus.start()
             stack.push_async_callback(bus.stop)
             await bus.ensure_topics(topics_of("metering"))
@@ -82,8 +83,8 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 work = foreign_consumer(bus, instance, router).run()
                 await stack.enter_async_context(background(f"router of {router.topic}", work))
             app.state.edge = edge
-            app.state.queries, app.state.meters = Queries(pool, reading, fingerprints), meters
-            app.state.shards, app.state.pool = shards, pool
+            app.state.queries = Queries(pools.api, Reading(bus, pools.api, clock), fingerprints)
+            app.state.meters, app.state.shards, app.state.pools = meters, shards, pools
             if settings.otlp_grpc_port is not None:
                 service = rpc.TraceService(app.state.door, app.state.edge, app.state.gate)
                 address = f"{settings.host}:{settings.otlp_grpc_port}"

@@ -15,7 +15,8 @@ from libs.runtime.openapi import refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, page_of, place_of
 from libs.schemas.events import Limits, PlanChanged, PriceMap
 from libs.schemas.values import AnyTenantId, Instant, TenantId
-from libs.store.pool import Pool, transaction
+from libs.store.opening import Pools
+from libs.store.pool import transaction
 from services.quota.domain.gcra import MAX_PER_S
 from services.quota.domain.limits import Limit
 from services.quota.domain.plans import Act
@@ -155,10 +156,10 @@ async def assigning_of(request: Request) -> Assigning:
     return assigning
 
 
-async def pool_of(request: Request) -> Pool:
-    """Return the pool that the wiring put there."""
-    pool: Pool = request.app.state.pool
-    return pool
+async def pools_of(request: Request) -> Pools:
+    """Return the connections that the wiring put there."""
+    pools: Pools = request.app.state.pools
+    return pools
 
 
 async def act_of(
@@ -169,7 +170,7 @@ async def act_of(
 
 
 Desk = Annotated[Assigning, Depends(assigning_of)]
-Db = Annotated[Pool, Depends(pool_of)]
+Db = Annotated[Pools, Depends(pools_of)]
 
 
 @router.post(
@@ -203,7 +204,7 @@ async def list_plans(
 ) -> Page[PlanShown]:
     """List the plans, each in its newest version, in order of their ids."""
     place = place_of(cursor, str)
-    async with transaction(db) as tx:
+    async with transaction(db.api) as tx:
         found = await plans_after(tx, place[0] if place else None, limit + 1)
     return page_of(found, limit, PlanShown.of, lambda plan: (plan.plan_id,))
 
@@ -213,7 +214,7 @@ async def get_tenant_plan(tenant_id: AnyTenantId, caller: Caller, desk: Desk, db
     """Return the plan that a tenant is on; another's is not found."""
     caller.require("quota:check", "quota:write")
     visible = caller.reading(tenant_id)
-    async with transaction(db) as tx:
+    async with transaction(db.api, tenant=visible) as tx:
         return TenantPlanShown.of(visible, await desk.held(tx, visible))
 
 
@@ -227,5 +228,5 @@ async def put_tenant_plan(
     """Put a tenant on the newest version of a plan. The same again changes nothing; limiters follow within a second."""
     caller.require("quota:write")
     known = caller.tenant(tenant_id)
-    async with transaction(db) as tx:
+    async with transaction(db.api, tenant=known) as tx:
         return TenantPlanShown.of(known, await desk.assign(tx, known, body.plan_id, body.effective_at, act))

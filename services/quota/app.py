@@ -20,8 +20,9 @@ from libs.runtime.clock import SystemClock
 from libs.runtime.errors import Unavailable
 from libs.runtime.settings import secret_from
 from libs.runtime.web import create_app
-from libs.store.migrate import STORE_MIGRATIONS, migrate
-from libs.store.pool import open_pool, transaction
+from libs.store.migrate import STORE_MIGRATIONS
+from libs.store.opening import opened
+from libs.store.pool import transaction
 from services.quota import api
 from services.quota.consumer import SERVICE, Settling, consumers, plan_table_feed
 from services.quota.domain.catalogue import read_catalogue
@@ -42,10 +43,9 @@ def create(settings: QuotaSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             documents = read_catalogue(settings.plans_file.read_text("utf-8"), name=str(settings.plans_file))
-            pool = await open_pool(settings, name=SERVICE)
-            stack.push_async_callback(pool.close)
-            await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
-            async with transaction(pool) as tx:
+            folders = [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS]
+            pools = await stack.enter_async_context(opened(settings, folders, name=SERVICE))
+            async with transaction(pools.worker) as tx:
                 await assigning.seed(tx, documents)
             patience_s = settings.redis_patience_ms / 1000
             limiter = connect_limiter(
@@ -55,18 +55,18 @@ def create(settings: QuotaSettings) -> FastAPI:
             await bus.start()
             stack.push_async_callback(bus.stop)
             await bus.ensure_topics(topics_of(SERVICE))
-            relay = Relay(pool, bus, service=SERVICE, instance=settings.instance)
+            relay = Relay(pools.worker, bus, service=SERVICE, instance=settings.instance)
             await stack.enter_async_context(background("relay", relay.run()))
             await stack.enter_async_context(background(f"reader of {PLANS_TOPIC}", plans_feed.run()))
             await stack.enter_async_context(fed(directory, bus))
-            for purpose, consumer in consumers(bus, pool, settings.instance, assigning).items():
+            for purpose, consumer in consumers(bus, pools.worker, settings.instance, assigning).items():
                 await stack.enter_async_context(background(f"consumer of {purpose}", consumer.run()))
-            await stack.enter_async_context(background("settling", Settling(pool, clock).run()))
-            vitals = Vitals(pool, bus, service=SERVICE, clock=clock)
+            await stack.enter_async_context(background("settling", Settling(pools.worker, clock).run()))
+            vitals = Vitals(pools.worker, bus, service=SERVICE, clock=clock)
             await stack.enter_async_context(background("vitals", vitals.run()))
-            app.state.pool, app.state.assigning = pool, assigning
+            app.state.pools, app.state.assigning = pools, assigning
             door = await stack.enter_async_context(open_door(settings, directory, clock))
-            app.state.door, app.state.checking = door, Checking(door, plan_table, limiter, pool, clock)
+            app.state.door, app.state.checking = door, Checking(door, plan_table, limiter, pools.api, clock)
             yield
 
     async def ready() -> None:

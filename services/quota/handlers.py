@@ -69,7 +69,7 @@ class Checking:
 
     async def _standing(self, tenant_id: TenantId, plan: PlanChanged, asked: Question) -> Standing:
         if asked.limit == "storage_gb":
-            async with transaction(self.pool) as tx:
+            async with transaction(self.pool, tenant=tenant_id) as tx:
                 stored_bytes = await gauges.stored_bytes_of(tx, tenant_id)
             return storage_standing(tenant_id, plan, stored_bytes)
         rate = rate_of(plan, asked.limit, asked.cost)

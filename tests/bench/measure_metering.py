@@ -31,6 +31,7 @@ from libs.bus.kafka import KafkaBus
 from libs.bus.records import Message
 from libs.bus.topics import topics_of
 from libs.store.pool import Pool, open_pool
+from libs.store.roles import Role
 from services.metering.domain.events import Kind, UsageEvent
 from services.metering.domain.identity import Fingerprints
 from services.metering.domain.records import encode
@@ -138,8 +139,10 @@ async def owner(settings: MeteringSettings, kafka_bootstrap: str) -> AsyncIterat
 @asynccontextmanager
 async def pool_of(settings: MeteringSettings) -> AsyncIterator[Pool]:
     """A pool on the owner's database, once the owner has made its tables."""
-    pool = await open_pool(settings, name="bench")
-    while await pool.fetchval("SELECT to_regclass('usage_adjustment') IS NULL"):
+    pool = await open_pool(settings, Role.WORKER, name="bench")
+    while await pool.fetchval(
+        "SELECT coalesce(NOT has_table_privilege(to_regclass('usage_adjustment'), 'SELECT'), true)"
+    ):
         await asyncio.sleep(0.2)
     yield pool
     await pool.close()

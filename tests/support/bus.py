@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 from typing import Protocol
 
@@ -18,16 +17,19 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from libs.bus.kafka import KafkaBus
 from libs.bus.memory import MemoryBus
-from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.outbox import say
 from libs.bus.ports import Assigned, Bus, Fetched, Subscriber
 from libs.bus.records import Record, TopicPartition
 from libs.schemas.events import TenantChanged
 from libs.schemas.topics import TopicSpec
-from libs.store.migrate import STORE_MIGRATIONS, migrate
-from libs.store.pool import Pool, open_pool, transaction
+from libs.store.pool import Pool, transaction
 from tests.support.conditions import eventually
+from tests.support.stores import as_owner, pools_on
 
+EFFECTS = """
+CREATE TABLE IF NOT EXISTS effect (id text NOT NULL, n bigint GENERATED ALWAYS AS IDENTITY, trace text);
+GRANT ALL ON effect TO :"worker"
+"""
 _numbers = itertools.count(1)
 
 
@@ -128,26 +130,12 @@ async def kafka_broker(bootstrap: str) -> AsyncIterator[KafkaBroker]:
         await bus.stop()
 
 
-@dataclass(frozen=True)
-class Address:
-    """Settings that lead to a database."""
-
-    postgres_url: str
-    postgres_password_file: Path | None = None
-
-
 @asynccontextmanager
 async def bus_store(dsn: str, *, max_size: int = 8) -> AsyncIterator[Pool]:
-    """A database with the tables of the bus and the store, and one that keeps effects: `effect(id, n, trace)`."""
-    pool = await open_pool(Address(dsn), name="test", max_size=max_size)
-    try:
-        await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS])
-        await pool.execute(
-            "CREATE TABLE IF NOT EXISTS effect (id text NOT NULL, n bigint GENERATED ALWAYS AS IDENTITY, trace text)"
-        )
-        yield pool
-    finally:
-        await asyncio.wait_for(pool.close(), 10)
+    """The worker's pool on a database of bus and store, and of a table of effects: `effect(id, n, trace)`."""
+    async with pools_on(dsn, worker_size=max_size) as pools:
+        await as_owner(dsn, EFFECTS)
+        yield pools.worker
 
 
 def tenant_changed(name: str) -> TenantChanged:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
 from libs.bus.envelope import EventMeta, Received
-from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.records import Record
 from libs.runtime.clock import ManualClock
 from libs.schemas.events import EventModel, WindowTotalled
 from libs.schemas.values import TenantId
-from libs.store.migrate import STORE_MIGRATIONS, migrate
-from libs.store.pool import Pool, Tx, open_pool
+from libs.store.pool import Pool, Tx
 from services.invoicing.domain.closing import IssuedInvoice, Progress
 from services.invoicing.domain.windows import WindowCopy
 from services.invoicing.handlers import Billing, Closing, Copying
@@ -25,28 +21,17 @@ from services.invoicing.store import MIGRATIONS, closes
 from services.invoicing.store.plans import TopicEnd
 from tests.support.access import tenant_changed
 from tests.support.invoicing import AFTER, ISSUER, REGISTERED, TENANT
+from tests.support.stores import pools_on
 
 M = TypeVar("M", bound=EventModel)
 NO_PLANS_UNREAD = TopicEnd(UUID(int=0), {})
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a test's database is; the password is part of the DSN."""
-
-    postgres_url: str
-    postgres_password_file: Path | None = None
-
-
 @asynccontextmanager
 async def invoicing_pool(dsn: str) -> AsyncIterator[Pool]:
-    """Open a pool on a database with invoicing's tables."""
-    pool = await open_pool(Address(dsn), name="invoicing", max_size=12)
-    try:
-        await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
-        yield pool
-    finally:
-        await pool.close()
+    """Open the worker's pool on a database with invoicing's tables."""
+    async with pools_on(dsn, [MIGRATIONS]) as pools:
+        yield pools.worker
 
 
 def received(event: M) -> Received[M]:

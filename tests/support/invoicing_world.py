@@ -208,4 +208,4 @@ async def invoicing_world(dsn: str, bus: Bus, clock: Clock | None = None) -> Asy
     settings = InvoicingSettings(postgres_url=dsn)
     app = create(settings, bus=bus, clock=clock or RunningClock())
     async with served(app) as client:
-        yield World(bus, client, app.state.pool)
+        yield World(bus, client, app.state.pools.worker)

@@ -272,4 +272,4 @@ async def metering_world(settings: MeteringSettings, bus: Bus, clock: Clock | No
     clock = clock or SystemClock()
     app = create(settings, bus=bus, clock=clock)
     async with served(app) as client:
-        yield World(bus, client, app.state.pool, clock, app)
+        yield World(bus, client, app.state.pools.worker, clock, app)

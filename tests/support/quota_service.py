@@ -7,11 +7,10 @@ runs at a time: two on one broker would share a consumer group, as replicas of o
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ import pytest_asyncio
 import uvicorn
 from fastapi import FastAPI
 
-from deploy.local.provision import Tenure, dsn_for, provision
 from libs.access.keys import base32_id, new_key
 from libs.access.scopes import DEFAULT_SCOPES
 from libs.bus.envelope import event_message
@@ -34,7 +32,6 @@ from services.quota.app import create
 from services.quota.settings import QuotaSettings
 from tests.support.access import ENV, NOW, key_changed, tenant_changed
 from tests.support.conditions import eventually
-from tests.support.stack import in_own_loop
 
 PATIENCE_MS = 500  # the machine that runs the tests is shared; how long the service itself waits is measured apart
 
@@ -151,12 +148,12 @@ async def running_quota(settings: QuotaSettings) -> AsyncIterator[Quota]:
 
 
 @pytest.fixture(scope="module")
-def settings(postgres: str, kafka_bootstrap: str, valkey_url: str, valkey_password_file: Path) -> QuotaSettings:
+def settings(
+    module_database: Callable[..., str], kafka_bootstrap: str, valkey_url: str, valkey_password_file: Path
+) -> QuotaSettings:
     """Settings of a quota service on a database of its own."""
-    tenure = Tenure(f"quota_{os.getpid()}_{secrets.token_hex(4)}", "of-one-module")
-    in_own_loop(provision(postgres, [tenure]))
     return QuotaSettings(
-        postgres_url=dsn_for(postgres, tenure, with_password=True),
+        postgres_url=module_database("quota"),
         kafka_bootstrap=kafka_bootstrap,
         redis_url=valkey_url,
         redis_password_file=valkey_password_file,

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import asyncpg
 
+from libs.store.roles import Role, database_of, password_file
+
+URL = os.environ["MAESTRO_POSTGRES_URL"]
+SECRETS = Path(os.environ["MAESTRO_POSTGRES_SECRETS_DIR"])
+LOGIN = Role.API.of(database_of(URL))
+
 
 async def _who_am_i(secret: str) -> str:
-    connection = await asyncpg.connect(os.environ["MAESTRO_POSTGRES_URL"], password=secret)
+    connection = await asyncpg.connect(URL, user=LOGIN, password=secret)
     try:
         return str(await connection.fetchval("SELECT current_user || '@' || current_database()"))
     finally:
@@ -22,9 +28,7 @@ class _Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(
-            asyncio.run(_who_am_i(Path(os.environ["MAESTRO_POSTGRES_PASSWORD_FILE"]).read_text())).encode()
-        )
+        self.wfile.write(asyncio.run(_who_am_i(password_file(SECRETS, LOGIN).read_text())).encode())
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 Fixtures (all synchronous, so that they serve any event loop):
 
     postgres               the superuser's DSN; `postgres_admin` is the same
-    fresh_database(name)   makes an empty database with its own role and returns the role's DSN, password included
+    fresh_database(name)   makes an empty database with its three roles, as a service has it, and returns its DSN with
+                           the password that all of them share; `as_role(dsn, role)` logs in as one
     module_database(name)  the same for what all tests of a module share
     kafka_bootstrap        host:port
-    valkey_url             unix:///... without a password; `valkey_password` and `valkey_password_file` go with it
+    valkey_url             unix://quota@/... without a password; `valkey_password` and `valkey_password_file` go with
+                           it. It is the limiter's user; `valkey_onlooker_url` (password included) may do anything
 """
 
 from __future__ import annotations
@@ -37,11 +39,14 @@ from deploy.local.ports import Ports
 from deploy.local.postgres import Postgres
 from deploy.local.processes import Child
 from deploy.local.provision import Tenure, dsn_for, provision
-from deploy.local.valkey import Valkey
+from deploy.local.valkey import User, Valkey
+from libs.store.roles import Role, database_of
 
 T = TypeVar("T")
 ASK_AGAIN_S = 0.05
 LOG_TAIL_CHARACTERS = 2000
+ROLE_PASSWORD = "a-role-of-one-test"
+ONLOOKER = User("onlooker", "~*", "+@all")
 
 
 def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
@@ -144,7 +149,7 @@ def kafka_bootstrap(embedded_servers: ServerSet) -> str:
 @pytest.fixture(scope="session")
 def valkey(embedded_servers: ServerSet) -> Valkey:
     """A real Valkey."""
-    server = Valkey(embedded_servers.places)
+    server = Valkey(embedded_servers.places, [ONLOOKER])
     embedded_servers.start(server)
     return server
 
@@ -167,9 +172,16 @@ def valkey_password(valkey_password_file: Path) -> str:
     return password(valkey_password_file)
 
 
+@pytest.fixture(scope="session")
+def valkey_onlooker_url(valkey: Valkey) -> str:
+    """Address for a test that looks into the store, password included."""
+    secret = password(valkey.secret_file(ONLOOKER))
+    return valkey.url(ONLOOKER).replace("@", f":{secret}@", 1)
+
+
 @pytest.fixture
 def fresh_database(postgres: str) -> Iterator[Callable[..., str]]:
-    """A factory of empty databases, each with a role of its own that owns it; dropped when the test ends."""
+    """A factory of empty databases, each with roles of its own; dropped when the test ends."""
     yield from _databases(postgres)
 
 
@@ -180,26 +192,37 @@ def module_database(postgres: str) -> Iterator[Callable[..., str]]:
 
 
 def _databases(postgres: str) -> Iterator[Callable[..., str]]:
-    made: list[Tenure] = []
+    made: list[str] = []
 
     def make(name: str = "fresh") -> str:
-        tenure = Tenure(f"{name}_{os.getpid()}_{next(_numbers)}", "a-role-of-one-test")
-        in_own_loop(provision(postgres, [tenure]))
-        made.append(tenure)
-        return dsn_for(postgres, tenure, with_password=True)
+        made.append(f"{name}_{os.getpid()}_{next(_numbers)}")
+        return make_database(postgres, made[-1])
 
     yield make
-    in_own_loop(_drop(postgres, made))
+    in_own_loop(drop_databases(postgres, made))
 
 
 _numbers = itertools.count(1)
 
 
-async def _drop(admin_dsn: str, tenures: list[Tenure]) -> None:
+def make_database(admin_dsn: str, name: str) -> str:
+    """Make a database with its roles, and return its DSN with the password that they share."""
+    in_own_loop(provision(admin_dsn, [Tenure(name, dict.fromkeys(Role, ROLE_PASSWORD))]))
+    return dsn_for(admin_dsn, name).replace("://", f"://:{ROLE_PASSWORD}@", 1)
+
+
+def as_role(dsn: str, role: Role) -> str:
+    """The DSN of `make_database`, logged in as one of the database's roles."""
+    return dsn.replace("://:", f"://{role.of(database_of(dsn))}:", 1)
+
+
+async def drop_databases(admin_dsn: str, names: list[str]) -> None:
+    """Drop these databases and their roles."""
     admin = await asyncpg.connect(admin_dsn)
     try:
-        for tenure in tenures:
-            await admin.execute(f'DROP DATABASE IF EXISTS "{tenure.name}" WITH (FORCE)')
-            await admin.execute(f'DROP ROLE IF EXISTS "{tenure.name}"')
+        for name in names:
+            await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            for role in Role:
+                await admin.execute(f'DROP ROLE IF EXISTS "{role.of(name)}"')
     finally:
         await admin.close()

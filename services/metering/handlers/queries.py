@@ -49,7 +49,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Answers from the store."""
+    """Answers from the store, each in a transaction of its tenant."""
 
     pool: Pool
     reading: Reading
@@ -62,7 +62,7 @@ class Queries:
         more = next(wanted, None)
         # Read before the totals: what is counted meanwhile makes them more complete than we say, never less.
         watermark_at = await self._watermark()
-        async with transaction(self.pool) as tx:
+        async with transaction(self.pool, tenant=question.tenant_id) as tx:
             values = await windows.totals(tx, question.tenant_id, question.metric, page)
         items = [
             Total(bucket, value, is_complete=watermark_at is not None and bucket.end <= watermark_at)
@@ -78,7 +78,7 @@ class Queries:
 
     async def event(self, tenant_id: str, source: str, event_id: str) -> History:
         """Return what became of the tenant's event."""
-        async with transaction(self.pool) as tx:
+        async with transaction(self.pool, tenant=tenant_id) as tx:
             return await ids.history(tx, self.fingerprints.key(tenant_id, source, event_id))
 
 

@@ -14,8 +14,13 @@ from tests.support.bus import Broker, bus_store, kafka_broker, memory_broker
 
 
 @pytest.fixture
-async def pool(fresh_database: Callable[..., str]) -> AsyncIterator[Pool]:
-    async with bus_store(fresh_database("bus")) as opened:
+def dsn(fresh_database: Callable[..., str]) -> str:
+    return fresh_database("bus")
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
+    async with bus_store(dsn) as opened:
         yield opened
 
 

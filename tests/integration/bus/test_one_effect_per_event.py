@@ -15,7 +15,7 @@ from tests.support.consuming import TENANTS, Tenants, at_work, effects_are, outb
 
 DROP_ALL_OTHERS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
+WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
 """
 
 

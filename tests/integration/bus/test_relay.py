@@ -17,6 +17,7 @@ from libs.store.epoch import raise_store_epoch
 from libs.store.pool import Pool, transaction
 from tests.support.bus import say_names, tenant_changed
 from tests.support.consuming import TENANTS, Tenants, at_work, effects_are, outbox_is_empty, relay_of
+from tests.support.stores import owner_of
 
 LEASE_RUNS_OUT = "UPDATE relay_lease SET expires_at = now()"
 
@@ -138,13 +139,15 @@ async def test_an_outage_of_the_broker_is_waited_out(memory: MemoryBus, pool: Po
     assert names(memory.records(TENANTS)) == ["one", "two"]
 
 
-async def test_after_a_restore_the_epoch_counts_anew_and_consumers_go_on(memory: MemoryBus, pool: Pool) -> None:
+async def test_after_a_restore_the_epoch_counts_anew_and_consumers_go_on(
+    memory: MemoryBus, pool: Pool, dsn: str
+) -> None:
     tenants = Tenants()
     async with at_work(relay_of(pool, memory).run(), tenants.consumer(memory, pool).run()):
         await say_names(pool, "one", "two", key=tenants.key)
         await outbox_is_empty(pool)
-        async with transaction(pool) as tx:
-            await raise_store_epoch(tx, "restored from a backup")
+        async with owner_of(dsn) as owner:
+            await raise_store_epoch(owner, "restored from a backup")
         await say_names(pool, "three", key=tenants.key)
 
         await effects_are(pool, "one", "two", "three")

@@ -19,21 +19,21 @@ from tests.support.bus import bus_store, effects, kafka_broker, say_names
 from tests.support.conditions import eventually
 from tests.support.consuming import Tenants, at_work, dies, effects_are, outbox_is_empty, relay_of
 from tests.support.stack import in_own_loop
+from tests.support.stores import as_owner
 
 TABLES = ("consumer_offset", "consumer_sequence", "outbox_sequence", "effect")
 
 
-async def back_up(pool: Pool) -> None:
+async def back_up(dsn: str) -> None:
     """Keep what the tables hold now."""
     for table in TABLES:
-        await pool.execute(f"CREATE TABLE saved_{table} AS TABLE {table}")
+        await as_owner(dsn, f"CREATE TABLE saved_{table} AS TABLE {table}")
 
 
-async def restore(pool: Pool) -> None:
+async def restore(dsn: str) -> None:
     """Put back what was kept: all that happened since is gone from the store, and only from there."""
     for table in TABLES:
-        await pool.execute(f"TRUNCATE {table}")
-        await pool.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE saved_{table}")
+        await as_owner(dsn, f"TRUNCATE {table}; INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE saved_{table}")
 
 
 @dataclass
@@ -65,13 +65,13 @@ class Life:
 
 
 @pytest.fixture
-async def restored(bus: Bus, pool: Pool) -> Life:
+async def restored(bus: Bus, pool: Pool, dsn: str) -> Life:
     """Two effects are in the backup, two more were made after it, and then the backup was restored."""
     life = Life(bus, pool, Tenants())
     await life.live("one", "two", made=("one", "two"))
-    await back_up(pool)
+    await back_up(dsn)
     await life.live("three", "four", made=("one", "two", "three", "four"))
-    await restore(pool)
+    await restore(dsn)
     return life
 
 
@@ -99,11 +99,13 @@ async def test_with_its_epoch_raised_it_does_again_what_was_lost_and_what_it_say
     await restored.live("five", made=("one", "two", "three", "four", "five"))
 
 
-async def test_a_store_that_was_restored_to_before_its_epoch_was_raised_gets_a_greater_one(restored: Life) -> None:
+async def test_a_store_that_was_restored_to_before_its_epoch_was_raised_gets_a_greater_one(
+    restored: Life, dsn: str
+) -> None:
     first = await raise_epoch(restored.pool, restored.bus, service="identity", reason="restored")
     await restored.live("five", made=("one", "two", "three", "four", "five"))
     await restored.pool.execute("UPDATE store_epoch SET epoch = 1")
-    await restore(restored.pool)
+    await restore(dsn)
 
     second = await raise_epoch(restored.pool, restored.bus, service="identity", reason="restored again")
 

@@ -25,7 +25,9 @@ from deploy.local.ports import HOST
 from deploy.local.processes import Identity
 from deploy.local.provision import Tenure, dsn_for, provision
 from deploy.local.status import PartStatus, StackStatus, live_status
+from libs.store.roles import Role
 from tests.support.small_stack import PROGRAM
+from tests.support.stack import as_role, drop_databases
 
 WITHIN_S = 60.0
 LOOK_S = 0.05
@@ -116,7 +118,7 @@ def test_each_service_is_logged_in_as_itself_in_its_own_database(standing_stack:
     status = live_status(standing_stack)
 
     assert status is not None
-    assert [_login(status, name) for name in ("first", "second")] == ["first@first", "second@second"]
+    assert [_login(status, name) for name in ("first", "second")] == ["first_api@first", "second_api@second"]
 
 
 def test_a_second_up_changes_nothing(standing_stack: Places) -> None:
@@ -148,7 +150,7 @@ def test_killed_servers_come_back_with_what_they_stored(standing_stack: Places) 
     after = _until(
         standing_stack, lambda now: now.is_ready() and all(_process(now, name) != victims[name] for name in victims)
     )
-    assert _login(after, "first") == "first@first"
+    assert _login(after, "first") == "first_api@first"
 
 
 def test_down_leaves_nothing_and_a_second_down_finds_nothing_to_do(own_stack: Places) -> None:
@@ -222,31 +224,31 @@ def test_system_servers_stand_in_for_the_embedded_ones(
     environ = {
         "MAESTRO_POSTGRES_URL": postgres,
         "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap,
-        "MAESTRO_REDIS_URL": valkey_url.replace("unix://", f"unix://:{valkey_password}@"),
+        "MAESTRO_REDIS_URL": valkey_url.replace("@", f":{valkey_password}@", 1),
     }
 
     status = _up(own_stack, environ)
 
     assert [part.name for part in status.parts if part.process] == ["first", "second"]
-    assert _login(status, "first") == "first@first"
+    assert _login(status, "first") == "first_api@first"
     assert _left_in(own_stack.postgres) == []
 
 
 async def test_an_administrator_who_is_no_superuser_can_provide_the_databases(
     postgres: str, fresh_database: Callable[..., str]
 ) -> None:
-    admin = fresh_database("admin")
+    admin = as_role(fresh_database("admin"), Role.OWNER)
     superuser = await asyncpg.connect(postgres)
-    name = await superuser.fetchval("SELECT rolname FROM pg_roles WHERE rolname LIKE 'admin%'")
+    name = await superuser.fetchval("SELECT rolname FROM pg_roles WHERE rolname LIKE 'admin%owner'")
     await superuser.execute(f'ALTER ROLE "{name}" CREATEDB CREATEROLE')
-    tenure = Tenure(f"given_by_{name}", "secret")
+    tenure = Tenure(f"given_by_{name}", dict.fromkeys(Role, "secret"))
 
     await provision(admin, [tenure])
     await provision(admin, [tenure])
 
-    connection = await asyncpg.connect(dsn_for(admin, tenure, with_password=True))
-    assert await connection.fetchval("SELECT current_user") == tenure.name
+    login = Role.WORKER.of(tenure.name)
+    connection = await asyncpg.connect(dsn_for(admin, tenure.name), user=login, password="secret")
+    assert await connection.fetchval("SELECT current_user") == login
     await connection.close()
-    await superuser.execute(f'DROP DATABASE "{tenure.name}"')
-    await superuser.execute(f'DROP ROLE "{tenure.name}"')
     await superuser.close()
+    await drop_databases(postgres, [tenure.name])

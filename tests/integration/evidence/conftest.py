@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from libs.bus.offsets import BUS_MIGRATIONS
 from libs.signing.keys import SigningKey
-from libs.store.migrate import STORE_MIGRATIONS, migrate
-from libs.store.pool import Pool, open_pool
-from services.evidence.settings import EvidenceSettings
+from libs.store.opening import Pools
+from libs.store.pool import Pool
 from services.evidence.store import MIGRATIONS
 from services.evidence.store.objects import ObjectStore
 from tests.support.signed_folders import CHECKOUT
+from tests.support.stores import pools_on
 
 VERSION = "3.1.3"
 BUILD_TIMEOUT_S = 1800
@@ -35,12 +34,16 @@ def cosign() -> Path:
 
 
 @pytest.fixture
-async def pool(fresh_database: Callable[..., str]) -> AsyncIterator[Pool]:
+async def pools(fresh_database: Callable[..., str]) -> AsyncIterator[Pools]:
     """Connections to an empty database of evidence."""
-    opened = await open_pool(EvidenceSettings(postgres_url=fresh_database("evidence")), name="evidence")
-    await migrate(opened, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
-    yield opened
-    await opened.close()
+    async with pools_on(fresh_database("evidence"), [MIGRATIONS]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def pool(pools: Pools) -> Pool:
+    """Those of the worker."""
+    return pools.worker
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from libs.runtime.web import create_app
 from libs.signing.bundle import BUNDLE_BYTES_MAX, MEDIA_TYPE, sign_blob, verify_blob
 from libs.signing.keys import PublicKey, SigningKey
 from libs.signing.manifest import MANIFEST_BYTES_MAX
+from libs.store.opening import Pools
 from libs.store.pool import Pool, transaction
 from services.evidence.api import router
 from services.evidence.handlers import Reading, Signer, adopt_key
@@ -70,13 +71,13 @@ def _nothing() -> Any:
 
 
 @pytest.fixture
-async def service(pool: Pool, key: SigningKey, objects: ObjectStore) -> AsyncIterator[Service]:
+async def service(pools: Pools, pool: Pool, key: SigningKey, objects: ObjectStore) -> AsyncIterator[Service]:
     await adopt_key(pool, key.public, replaces="")
     signer = Signer(key, objects, ManualClock(NOW))
     for invoice in (issued_invoice(), issued_invoice("MST-000002"), issued_invoice("MST-9", tenant_id=OTHER_TENANT)):
         async with transaction(pool) as tx:
             await signer.on_invoice_issued(tx, received(invoice))
-    transport = httpx.ASGITransport(await serving(Reading(pool, objects)), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(await serving(Reading(pools, objects)), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://evidence") as client:
         yield Service(client)
 

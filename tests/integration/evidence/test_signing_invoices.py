@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from libs.access.principal import Principal
+from libs.access.scopes import OPERATOR_SCOPES
 from libs.bus.envelope import decode, event_message
 from libs.bus.memory import MemoryBus
 from libs.bus.relay import Relay
@@ -18,6 +20,7 @@ from libs.runtime.clock import ManualClock
 from libs.schemas.events import InvoiceIssued, ManifestSigned
 from libs.signing.bundle import verify_blob
 from libs.signing.keys import SigningKey
+from libs.store.opening import Pools
 from libs.store.pool import Pool, transaction
 from services.evidence.consumer import invoice_consumer
 from services.evidence.errors import SigningKeyReplaced
@@ -28,15 +31,20 @@ from tests.support.conditions import eventually
 from tests.support.issued_invoices import issued_invoice, received
 
 NOW = datetime(2026, 11, 1, 0, 0, 5, tzinfo=UTC)
+OPERATOR = Principal("operator", "an-operator", frozenset(OPERATOR_SCOPES), None, frozenset(), lambda _: True)
 
 
 @dataclass
 class Evidence:
     """Evidence's consumer and relay on a real database and a broker in memory."""
 
-    pool: Pool
+    pools: Pools
     bus: MemoryBus
     signer: Signer
+
+    @property
+    def pool(self) -> Pool:
+        return self.pools.worker
 
     async def hears(self, *invoices: InvoiceIssued) -> None:
         """Announce each invoice as an event of its own, and let all of them be handled and what follows published."""
@@ -69,11 +77,11 @@ class Evidence:
 
 
 @pytest.fixture
-async def evidence(pool: Pool, key: SigningKey, objects: ObjectStore) -> Evidence:
-    await adopt_key(pool, key.public, replaces="")
+async def evidence(pools: Pools, key: SigningKey, objects: ObjectStore) -> Evidence:
+    await adopt_key(pools.worker, key.public, replaces="")
     bus = MemoryBus()
     await bus.ensure_topics(topics_of("evidence"))
-    return Evidence(pool, bus, Signer(key, objects, ManualClock(NOW)))
+    return Evidence(pools, bus, Signer(key, objects, ManualClock(NOW)))
 
 
 async def test_an_issued_invoice_is_signed_kept_and_announced(
@@ -87,7 +95,7 @@ async def test_an_issued_invoice_is_signed_kept_and_announced(
     manifest = base64.b64decode(invoice.manifest)
     assert verify_blob(manifest, entry.bundle.encode(), [key.public]) == key.public
     assert (entry.manifest_sha, entry.subject_id, entry.signed_at) == (invoice.manifest_sha, invoice.invoice_id, NOW)
-    kept = await Reading(evidence.pool, objects).artifact(invoice.manifest_sha)
+    kept = await Reading(evidence.pools, objects).artifact(OPERATOR, invoice.manifest_sha)
     assert kept is not None
     assert objects.get(kept.digest) == manifest
     assert objects.get(kept.bundle_digest) == entry.bundle.encode()
@@ -111,9 +119,9 @@ async def test_the_first_bundle_stands_after_the_key_was_replaced(
     evidence.signer = replace(evidence.signer, key=newer)
     await evidence.hears(issued_invoice(), issued_invoice("MST-000002"))
 
-    reading = Reading(evidence.pool, objects)
-    first = await reading.artifact(issued_invoice().manifest_sha)
-    second = await reading.artifact(issued_invoice("MST-000002").manifest_sha)
+    reading = Reading(evidence.pools, objects)
+    first = await reading.artifact(OPERATOR, issued_invoice().manifest_sha)
+    second = await reading.artifact(OPERATOR, issued_invoice("MST-000002").manifest_sha)
     assert first is not None
     assert second is not None
     assert (first.key_fingerprint, second.key_fingerprint) == (key.public.fingerprint, newer.public.fingerprint)
@@ -171,9 +179,9 @@ async def test_artifacts_are_listed_newest_first_page_by_page(evidence: Evidence
     clock.advance(timedelta(microseconds=1))
     await evidence.hears(issued_invoice("MST-000002"), issued_invoice("MST-000003"))
 
-    reading = Reading(evidence.pool, objects)
-    whole = await reading.artifacts(None, None, 10)
-    rest = await reading.artifacts(None, (whole[0].signed_at, whole[0].digest), 10)
+    reading = Reading(evidence.pools, objects)
+    whole = await reading.artifacts(OPERATOR, None, None, 10)
+    rest = await reading.artifacts(OPERATOR, None, (whole[0].signed_at, whole[0].digest), 10)
 
     assert [one.signed_at for one in whole] == [NOW + timedelta(microseconds=1)] * 2 + [NOW]
     assert rest == whole[1:]

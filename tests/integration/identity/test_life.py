@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 
-import asyncpg
-
 from libs.access.directory import Directory
 from libs.access.feed import fed
 from libs.access.keys import ApiKey, new_key, parse_key
@@ -15,6 +13,7 @@ from libs.runtime.errors import Unauthenticated, Unavailable
 from tests.integration.identity.conftest import Deployment, Identity, connected
 from tests.support.access import ENV, bearer
 from tests.support.conditions import eventually
+from tests.support.stores import owner_of
 
 REVOKED_WITHIN_S = 1.0  # what is promised: effective everywhere
 
@@ -123,7 +122,6 @@ async def test_two_processes_on_one_database_serve_the_same(deployment: Deployme
 
 
 async def changes_of(deployment: Deployment) -> list[tuple[str, str]]:
-    connection = await asyncpg.connect(deployment.settings.postgres_url)
-    changes = await connection.fetch("SELECT kind, subject FROM identity_change ORDER BY change_id")
-    await connection.close()
+    async with owner_of(deployment.settings.postgres_url) as owner:
+        changes = await owner.fetch("SELECT kind, subject FROM identity_change ORDER BY change_id")
     return [(change["kind"], change["subject"].removeprefix("key/")) for change in changes]

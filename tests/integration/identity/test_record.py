@@ -14,6 +14,7 @@ from libs.bus.envelope import decode, meta_of
 from libs.bus.kafka import KafkaBus
 from libs.bus.records import Record
 from libs.schemas.events import KeyChanged, TenantChanged
+from libs.store.roles import database_of
 from tests.integration.identity.conftest import Identity, connected
 from tests.support.conditions import eventually
 
@@ -21,8 +22,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def rows(identity: Identity) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(identity.settings.postgres_url)
+async def rows(identity: Identity, postgres_admin: str) -> AsyncIterator[asyncpg.Connection]:
+    """The superuser's, who sees all there is."""
+    connection = await asyncpg.connect(postgres_admin, database=database_of(identity.settings.postgres_url))
     yield connection
     await connection.close()
 

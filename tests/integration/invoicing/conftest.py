@@ -11,9 +11,15 @@ from tests.support.invoicing_rows import Desk, FreshDatabase, invoicing_pool
 
 
 @pytest.fixture
-async def pool(fresh_database: FreshDatabase) -> AsyncIterator[Pool]:
-    """A pool on an empty database with invoicing's tables."""
-    async with invoicing_pool(fresh_database("invoicing")) as opened:
+def dsn(fresh_database: FreshDatabase) -> str:
+    """An empty database."""
+    return fresh_database("invoicing")
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
+    """The worker's pool on a database with invoicing's tables."""
+    async with invoicing_pool(dsn) as opened:
         yield opened
 
 

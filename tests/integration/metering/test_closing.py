@@ -9,8 +9,10 @@ from libs.runtime.clock import ManualClock
 from libs.schemas.events import PeriodClosed, WindowTotalled
 from libs.schemas.values import TenantId, rfc3339
 from libs.schemas.zones import TZDATA_VERSION
+from services.metering.settings import MeteringSettings
 from tests.support.conditions import eventually
 from tests.support.metering_world import Json, World
+from tests.support.stores import as_owner
 
 HOUR_US = 3_600_000_000
 
@@ -238,9 +240,12 @@ async def test_a_level_beyond_a_bigint_is_told_exactly(world: World, clock: Manu
     await eventually(told, "the sum of twelve levels is told", every_s=0.2)
 
 
-async def test_a_gauge_that_the_store_refuses_holds_up_nobody_elses(world: World, clock: ManualClock) -> None:
+async def test_a_gauge_that_the_store_refuses_holds_up_nobody_elses(
+    world: World, clock: ManualClock, settings: MeteringSettings
+) -> None:
     refused, others = await world.new_tenant(), [await world.new_tenant() for _ in range(3)]
-    await world.pool.execute(f"ALTER TABLE usage_window ADD CHECK (tenant_id <> '{refused}' OR unit = '1')")
+    check = f"ALTER TABLE usage_window ADD CHECK (tenant_id <> '{refused}' OR unit = '1')"
+    await as_owner(settings.postgres_url, check)
     for tenant in (refused, *others):
         await world.send(tenant, world.level(tenant, "1", 100), world.event(tenant, "2", 5))
     clock.advance(timedelta(hours=1, seconds=5))

@@ -10,9 +10,11 @@ import pytest
 
 from libs.bus.records import Message, Record
 from libs.schemas.events import WindowTotalled
+from services.metering.settings import MeteringSettings
 from tests.support.conditions import eventually
 from tests.support.metering import export, graphql_span
 from tests.support.metering_world import World
+from tests.support.stores import as_owner
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 
@@ -153,11 +155,11 @@ async def test_the_same_window_is_told_with_a_growing_sequence(on_kafka: World) 
     assert (second.store_epoch, second.seq) > (first.store_epoch, first.seq)
 
 
-async def test_a_raised_store_epoch_has_open_windows_told_again(world: World) -> None:
+async def test_a_raised_store_epoch_has_open_windows_told_again(world: World, settings: MeteringSettings) -> None:
     tenant = await world.new_tenant()
     await world.send(tenant, world.event(tenant, "1", 1))
     first = await world.until_told(tenant, "ingest_events", 1)
-    await world.pool.execute("UPDATE store_epoch SET epoch = epoch + 1, reason = 'test'")
+    await as_owner(settings.postgres_url, "UPDATE store_epoch SET epoch = epoch + 1, reason = 'test'")
 
     async def told_again() -> bool:
         return any(one.store_epoch > first.store_epoch for one in await world.windows_told(tenant))

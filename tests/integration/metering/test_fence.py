@@ -11,15 +11,13 @@ from uuid import uuid4
 import pytest
 
 from libs.bus.memory import MemoryBus
-from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.records import Message, Record
 from libs.bus.topics import topics_of
 from libs.runtime.clock import ManualClock
 from libs.runtime.errors import Unavailable
 from libs.schemas.events import CloseRequested, PeriodClosed
 from libs.schemas.values import Period, TenantId, from_microseconds
-from libs.store.migrate import STORE_MIGRATIONS, migrate
-from libs.store.pool import Pool, Tx, open_pool, transaction
+from libs.store.pool import Pool, Tx, transaction
 from services.metering.consumer import Closer, shard_consumer
 from services.metering.domain.records import encode
 from services.metering.errors import FrozenWindowTouched
@@ -32,6 +30,7 @@ from services.metering.store import MIGRATIONS, closes, windows
 from tests.support.conditions import eventually
 from tests.support.consuming import at_work
 from tests.support.metering import ALICE, NOON_US, default_meters, usage
+from tests.support.stores import pools_on
 
 TENANT = TenantId(ALICE)
 NOON = from_microseconds(NOON_US)
@@ -40,10 +39,8 @@ OWNER = ShardOwner(default_meters())
 
 @pytest.fixture
 async def pool(settings: MeteringSettings) -> AsyncIterator[Pool]:
-    opened = await open_pool(settings, name="metering")
-    await migrate(opened, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
-    yield opened
-    await opened.close()
+    async with pools_on(settings.postgres_url, [MIGRATIONS]) as pools:
+        yield pools.worker
 
 
 @pytest.fixture

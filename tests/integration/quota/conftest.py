@@ -26,9 +26,9 @@ OpenLimiter = Callable[[], Limiter]
 
 
 @pytest.fixture
-def valkey_client(valkey_url: str, valkey_password: str) -> Iterator[Redis]:
-    """A plain client, to look into the store and to read its clock."""
-    client = Redis.from_url(valkey_url, password=valkey_password, decode_responses=True)
+def valkey_client(valkey_onlooker_url: str) -> Iterator[Redis]:
+    """A client that may do anything, to look into the store and to read its clock."""
+    client = Redis.from_url(valkey_onlooker_url, decode_responses=True)
     yield client
     client.close()
 

@@ -272,12 +272,14 @@ async def test_storage_is_compared_with_the_last_gauge(quota: Quota) -> None:
 
 
 async def plan_in_table(quota: Quota, tenant_id: str) -> str:
-    plan_id = await quota.app.state.pool.fetchval("SELECT plan_id FROM tenant_plan WHERE tenant_id = $1", tenant_id)
+    plan_id = await quota.app.state.pools.worker.fetchval(
+        "SELECT plan_id FROM tenant_plan WHERE tenant_id = $1", tenant_id
+    )
     return str(plan_id)
 
 
 async def assignment_count(quota: Quota, tenant_id: str) -> int:
-    count = await quota.app.state.pool.fetchval(
+    count = await quota.app.state.pools.worker.fetchval(
         "SELECT count(*) FROM tenant_plan_history WHERE tenant_id = $1", tenant_id
     )
     return int(count)

@@ -121,6 +121,7 @@ async def test_a_pause_of_this_process_is_not_taken_for_a_silent_store(
 ) -> None:
     limiter = connect_limiter(valkey_url, valkey_password, CLOCK, patience_s=0.5)
     await until(limiter, tenant_id, "allowed")
+    await asyncio.gather(*(outcome(limiter, tenant_id) for _ in range(5)))  # as many connections as are asked below
     asking = [asyncio.create_task(outcome(limiter, tenant_id)) for _ in range(5)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)

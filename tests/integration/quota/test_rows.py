@@ -10,20 +10,20 @@ from decimal import Decimal
 import pytest
 
 from libs.bus.envelope import EventMeta, Received
-from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.records import Record
 from libs.runtime.clock import ManualClock
 from libs.schemas.events import TenantChanged, TenantPlanChanged
-from libs.store.migrate import STORE_MIGRATIONS, migrate
-from libs.store.pool import Pool, open_pool, transaction
+from libs.store.opening import Pools
+from libs.store.pool import Pool, transaction
 from services.quota.domain.catalogue import read_catalogue
 from services.quota.domain.plans import Act
 from services.quota.errors import UnknownPlan
-from services.quota.handlers import Assigning
+from services.quota.handlers import Assigning, Held
 from services.quota.settings import QuotaSettings
 from services.quota.store import MIGRATIONS, gauges
 from tests.support.access import tenant_changed
 from tests.support.quota_plans import NOON, TENANT
+from tests.support.stores import pools_on
 
 CATALOGUE = QuotaSettings().plans_file.read_text("utf-8")
 DOCUMENTS = read_catalogue(CATALOGUE, name="plans.yaml")
@@ -43,13 +43,16 @@ def assigning(clock: ManualClock) -> Assigning:
 
 
 @pytest.fixture
-async def pool(fresh_database: Callable[..., str], assigning: Assigning) -> AsyncIterator[Pool]:
-    pool = await open_pool(QuotaSettings(postgres_url=fresh_database("quota")), name="quota")
-    await migrate(pool, [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS])
-    async with transaction(pool) as tx:
+async def pools(fresh_database: Callable[..., str]) -> AsyncIterator[Pools]:
+    async with pools_on(fresh_database("quota"), [MIGRATIONS]) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def pool(pools: Pools, assigning: Assigning) -> Pool:
+    async with transaction(pools.worker) as tx:
         await assigning.seed(tx, DOCUMENTS)
-    yield pool
-    await pool.close()
+    return pools.worker
 
 
 async def said(pool: Pool) -> list[str]:
@@ -72,6 +75,11 @@ async def register(pool: Pool, assigning: Assigning, plan_id: str = "starter") -
     event = tenant_changed(TENANT, plan_id=plan_id, changed_at=NOON + timedelta(minutes=7))
     async with transaction(pool) as tx:
         await assigning.on_tenant_changed(tx, received(event))
+
+
+async def assign(pools: Pools, assigning: Assigning, plan_id: str, effective_at: datetime | None = None) -> Held:
+    async with transaction(pools.api, tenant=TENANT) as tx:
+        return await assigning.assign(tx, TENANT, plan_id, effective_at, BY)
 
 
 async def test_the_catalogue_lies_in_the_table_of_the_brief(pool: Pool) -> None:
@@ -130,12 +138,13 @@ async def test_a_tenant_with_an_unknown_plan_is_set_aside(pool: Pool, assigning:
         await register(pool, assigning, "platinum")
 
 
-async def test_all_assignments_are_said_oldest_first(pool: Pool, assigning: Assigning, clock: ManualClock) -> None:
+async def test_all_assignments_are_said_oldest_first(
+    pools: Pools, pool: Pool, assigning: Assigning, clock: ManualClock
+) -> None:
     await register(pool, assigning)
     clock.advance(HOUR)
 
-    async with transaction(pool) as tx:
-        await assigning.assign(tx, TENANT, "enterprise", None, BY)
+    await assign(pools, assigning, "enterprise")
 
     plans = [(one.plan_id, one.effective_at) for one in (await last_said(pool)).assignments]
     assert plans == [("starter", NOON), ("enterprise", NOON + HOUR)]
@@ -143,28 +152,25 @@ async def test_all_assignments_are_said_oldest_first(pool: Pool, assigning: Assi
 
 
 async def test_a_change_keeps_who_made_it_in_which_request_and_why(
-    pool: Pool, assigning: Assigning, clock: ManualClock
+    pools: Pools, pool: Pool, assigning: Assigning, clock: ManualClock
 ) -> None:
     await register(pool, assigning)
     clock.advance(HOUR)
 
-    async with transaction(pool) as tx:
-        await assigning.assign(tx, TENANT, "pro", None, BY)
+    await assign(pools, assigning, "pro")
 
     rows = await pool.fetch("SELECT actor, request_id, reason FROM tenant_plan_history ORDER BY assignment_id")
     assert [tuple(row) for row in rows] == [("registration", "1", None), ("an-operator", "request-1", "upgrade")]
 
 
 async def test_what_was_planned_and_given_up_is_kept_as_withdrawn(
-    pool: Pool, assigning: Assigning, clock: ManualClock
+    pools: Pools, pool: Pool, assigning: Assigning, clock: ManualClock
 ) -> None:
     await register(pool, assigning)
     clock.advance(HOUR)
-    async with transaction(pool) as tx:
-        await assigning.assign(tx, TENANT, "pro", NOON + 9 * HOUR, BY)
+    await assign(pools, assigning, "pro", NOON + 9 * HOUR)
 
-    async with transaction(pool) as tx:
-        held = await assigning.assign(tx, TENANT, "enterprise", None, BY)
+    held = await assign(pools, assigning, "enterprise")
 
     withdrawn = await pool.fetch("SELECT plan_id FROM tenant_plan_history WHERE withdrawn_at IS NOT NULL")
     assert [row["plan_id"] for row in withdrawn] == ["pro"]
@@ -173,16 +179,16 @@ async def test_what_was_planned_and_given_up_is_kept_as_withdrawn(
 
 
 async def test_moving_to_the_new_version_of_the_same_plan_takes_asking(
-    pool: Pool, assigning: Assigning, clock: ManualClock
+    pools: Pools, pool: Pool, assigning: Assigning, clock: ManualClock
 ) -> None:
     await register(pool, assigning)
     async with transaction(pool) as tx:
         await assigning.seed(tx, DEARER)
     clock.advance(HOUR)
 
-    async with transaction(pool) as tx:
+    async with transaction(pools.api, tenant=TENANT) as tx:
         before = await assigning.held(tx, TENANT)
-        after = await assigning.assign(tx, TENANT, "starter", None, BY)
+    after = await assign(pools, assigning, "starter")
 
     assert (before.plan.version, after.plan.version) == (1, 2)
 

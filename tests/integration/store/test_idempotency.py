@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
+from libs.runtime.background import background
 from libs.runtime.errors import Broken
 from libs.store.epoch import raise_store_epoch, store_epoch
 from libs.store.idempotency import (
@@ -12,19 +14,28 @@ from libs.store.idempotency import (
     StoredAnswer,
     idempotent,
     remember,
+    swept,
 )
-from libs.store.migrate import STORE_MIGRATIONS, migrate
+from libs.store.opening import Pools
 from libs.store.pool import Pool, transaction
+from tests.support.conditions import eventually
+from tests.support.stores import as_owner, owner_of, pools_on
 
 BODY, OTHER_BODY = "a" * 64, "b" * 64
 
 
 @pytest.fixture
-async def store(pool: Pool) -> Pool:
+async def pools(dsn: str) -> AsyncIterator[Pools]:
     """A store with a table of effects."""
-    await migrate(pool, [STORE_MIGRATIONS])
-    await pool.execute("CREATE TABLE effect (n int)")
-    return pool
+    async with pools_on(dsn) as opened:
+        await as_owner(dsn, 'CREATE TABLE effect (n int); GRANT ALL ON effect TO :"api"')
+        yield opened
+
+
+@pytest.fixture
+def store(pools: Pools) -> Pool:
+    """What a route has."""
+    return pools.api
 
 
 async def request(
@@ -100,13 +111,32 @@ async def test_a_key_of_255_characters_is_one(store: Pool) -> None:
 
 
 @pytest.mark.parametrize(("age", "effect_count"), [("24 hours", 1), ("26 hours", 2)])
-async def test_a_key_is_kept_a_day_and_then_forgotten(age: str, effect_count: int, store: Pool) -> None:
-    await request(store)
-    await store.execute("UPDATE idempotency_key SET created_at = now() - $1::text::interval", age)
+async def test_a_key_is_kept_a_day_and_then_forgotten(age: str, effect_count: int, pools: Pools) -> None:
+    await request(pools.api)
+    await pools.worker.execute("UPDATE idempotency_key SET created_at = now() - $1::text::interval", age)
 
-    await request(store)
+    async with background("sweeper", swept(pools.worker)):
+        await eventually(lambda: _is_swept(pools.worker), "what is old is removed")
+    await request(pools.api)
 
-    assert await effects(store) == effect_count
+    assert await effects(pools.api) == effect_count
+
+
+async def _is_swept(worker: Pool) -> bool:
+    old = "SELECT EXISTS (SELECT FROM idempotency_key WHERE created_at < now() - interval '25 hours')"
+    return not await worker.fetchval(old)
+
+
+async def test_the_api_role_sees_the_answers_of_one_principal_and_of_none_without(store: Pool) -> None:
+    await request(store, principal="p")
+    await request(store, principal="another")
+
+    async with transaction(store) as tx:
+        before = await tx.fetch("SELECT principal FROM idempotency_key")
+        await idempotent(tx, principal="p", route="GET /v1/things", key="k", body_sha256=BODY)
+        after = await tx.fetch("SELECT DISTINCT principal FROM idempotency_key")
+
+    assert (before, [row["principal"] for row in after]) == ([], ["p"])
 
 
 async def test_an_answer_without_a_claim_is_our_mistake(store: Pool) -> None:
@@ -119,8 +149,8 @@ async def _remember_only(store: Pool) -> None:
         await remember(tx, StoredAnswer(201, b""), principal="p", route="r", key="k")
 
 
-async def test_a_store_starts_in_its_first_epoch_and_a_restore_raises_it(store: Pool) -> None:
-    async with transaction(store) as tx:
-        before, after = await store_epoch(tx), await raise_store_epoch(tx, "restored")
+async def test_a_store_starts_in_its_first_epoch_and_a_restore_raises_it(pools: Pools, dsn: str) -> None:
+    async with transaction(pools.worker) as tx, owner_of(dsn) as owner:
+        before, after = await store_epoch(tx), await raise_store_epoch(owner, "restored")
 
     assert (before, after) == (1, 2)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -8,13 +7,15 @@ import pytest
 
 from libs.runtime.errors import Broken, Unavailable
 from libs.store.pool import IDLE_IN_TRANSACTION_TIMEOUT_MS, LOCK_TIMEOUT_MS, Pool, Tx, open_pool, transaction
-from tests.support.bus import Address
+from libs.store.roles import Role, database_of, password_file
+from tests.support.stack import ROLE_PASSWORD
+from tests.support.stores import Address
 
 
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("application_name", "maestro.test"),
+        ("application_name", "maestro.test.owner"),
         ("TimeZone", "UTC"),
         ("lock_timeout", f"{LOCK_TIMEOUT_MS // 1000}s"),
         ("idle_in_transaction_session_timeout", f"{IDLE_IN_TRANSACTION_TIMEOUT_MS // 1000}s"),
@@ -86,20 +87,21 @@ async def _be_impatient(tx: Tx) -> None:
 
 async def test_a_store_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="the database of test does not answer"):
-        await open_pool(Address("postgresql://nobody@127.0.0.1:1/nothing"), name="test")
+        await open_pool(Address("postgresql://127.0.0.1:1/nothing"), Role.API, name="test")
 
 
-async def test_a_service_without_an_address_is_told_which_setting_it_lacks() -> None:
+@pytest.mark.parametrize("url", ["", "postgresql://db.internal:5432"])
+async def test_a_service_without_an_address_is_told_which_setting_it_lacks(url: str) -> None:
     with pytest.raises(Broken, match="MAESTRO_POSTGRES_URL"):
-        await open_pool(Address(""), name="test")
+        await open_pool(Address(url), Role.API, name="test")
 
 
-async def test_the_password_lies_in_a_file(fresh_database: Callable[..., str], tmp_path: Path) -> None:
-    dsn = fresh_database("secret")
-    secret = tmp_path / "password"
-    secret.write_text("a-role-of-one-test\n")
+@pytest.mark.parametrize("role", Role)
+async def test_each_role_has_its_password_in_a_file_of_its_own(role: Role, dsn: str, tmp_path: Path) -> None:
+    login = role.of(database_of(dsn))
+    password_file(tmp_path, login).write_text(f"{ROLE_PASSWORD}\n")
 
-    opened = await open_pool(Address(dsn.replace(":a-role-of-one-test@", "@"), secret), name="test")
+    opened = await open_pool(Address(dsn.replace(f":{ROLE_PASSWORD}@", ""), tmp_path), role, name="test")
 
-    assert await opened.fetchval("SELECT 1") == 1
+    assert await opened.fetchval("SELECT current_user") == login
     await opened.close()

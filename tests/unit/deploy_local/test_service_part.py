@@ -40,16 +40,16 @@ def test_a_service_is_started_by_its_name(places: Places) -> None:
     assert _launched(places, ADMIN).argv[1:] == ("-m", "services.quota")
 
 
-def test_a_service_gets_its_own_role_and_database_on_a_system_server(places: Places) -> None:
+def test_a_service_gets_its_own_database_on_a_system_server(places: Places) -> None:
     env = _launched(places, ADMIN).env
 
-    assert env["MAESTRO_POSTGRES_URL"] == "postgresql://quota@db.internal:5433/quota?sslmode=require"
+    assert env["MAESTRO_POSTGRES_URL"] == "postgresql://db.internal:5433/quota?sslmode=require"
 
 
-def test_a_service_gets_its_own_role_and_database_on_the_embedded_server(places: Places) -> None:
+def test_a_service_gets_its_own_database_on_the_embedded_server(places: Places) -> None:
     env = _launched(places, {}).env
 
-    assert env["MAESTRO_POSTGRES_URL"].startswith(f"postgresql://quota@/quota?host={places.postgres}/run&port=")
+    assert env["MAESTRO_POSTGRES_URL"].startswith(f"postgresql:///quota?host={places.postgres}/run&port=")
 
 
 def test_no_password_is_in_the_environment_or_on_the_command_line(places: Places) -> None:
@@ -61,11 +61,22 @@ def test_no_password_is_in_the_environment_or_on_the_command_line(places: Places
     assert [secret for secret in secrets if secret in shown] == []
 
 
-def test_the_password_lies_in_a_file_that_only_its_owner_reads(places: Places) -> None:
-    file = Path(_launched(places, ADMIN).env["MAESTRO_POSTGRES_PASSWORD_FILE"])
+def test_each_role_has_a_password_of_its_own_in_a_file_that_only_its_owner_reads(places: Places) -> None:
+    folder = Path(_launched(places, ADMIN).env["MAESTRO_POSTGRES_SECRETS_DIR"])
 
-    assert len(file.read_text()) >= 32
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    files = [folder / f"quota_{role}.postgres.password" for role in ("owner", "api", "worker")]
+
+    assert len({file.read_text() for file in files if len(file.read_text()) >= 32}) == 3
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_the_password_of_the_one_role_of_former_times_is_removed(places: Places) -> None:
+    former = places.secrets / "quota.postgres.password"
+    former.write_text("secret")
+
+    _launched(places, ADMIN)
+
+    assert not former.exists()
 
 
 def test_the_password_of_a_system_valkey_moves_from_its_address_to_a_file(places: Places) -> None:

@@ -38,7 +38,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         key_changed(EDGE, "edge", act_for=(A,), scopes=("usage:write", "quota:check")),
         key_changed(OPERATOR, "operator", scopes=("keys:write", "tenants:write")),
     )
-    app.state.registrar = app.state.pool = None  # what is refused at the door needs neither
+    app.state.registrar = app.state.pools = None  # what is refused at the door needs neither
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://identity") as client:
         yield client
