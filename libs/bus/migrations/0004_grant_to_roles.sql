@@ -1,5 +1,5 @@
--- Offsets, sequences, dead letters and the relay are the worker's. The API role says things, and can neither read nor take back what was
--- said: an outbox row holds one tenant's words, and no tenant column to tell whose.
+-- Offsets, sequences, dead letters and the relay are the worker's. The API role says things, and can neither read nor take
+-- back what was said: an outbox row holds one tenant's words, and no tenant column to tell whose.
 GRANT SELECT, INSERT, UPDATE, DELETE ON consumer_offset TO :"worker";
 GRANT SELECT, INSERT, UPDATE ON consumer_instance, consumer_sequence, outbox_sequence TO :"worker";
 GRANT SELECT, INSERT ON consumer_offset_reset TO :"worker";
