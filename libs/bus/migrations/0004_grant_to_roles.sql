@@ -4,7 +4,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON consumer_offset TO :"worker";
 GRANT SELECT, INSERT, UPDATE ON consumer_instance, consumer_sequence, outbox_sequence TO :"worker";
 GRANT SELECT, INSERT ON consumer_offset_reset TO :"worker";
 GRANT SELECT, UPDATE ON relay_lease TO :"worker";
-GRANT SELECT, INSERT, UPDATE (state, taken_at), DELETE ON dead_letter TO :"worker";
+GRANT SELECT, INSERT, UPDATE (state, reason, cause, dead_at, taken_at), DELETE ON dead_letter TO :"worker";
 GRANT SELECT, INSERT ON dead_letter_step TO :"worker";
 
 ALTER TABLE outbox ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
