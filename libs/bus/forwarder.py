@@ -14,7 +14,6 @@ from uuid import UUID
 
 from libs.bus.member import Member
 from libs.bus.ports import Bus, Committed, Fetched, Offsets, Subscriber
-from libs.bus.progress import Progress
 from libs.bus.records import Record, TopicPartition
 from libs.bus.subscription import Subscription, offset_lost
 from libs.bus.writer import last_of_each
@@ -36,7 +35,6 @@ class Forwarder(Member):
         self._forward = forward
         self._marks: dict[TopicPartition, Committed] = {}
         self._known_ids: dict[str, UUID] = {}
-        self.progress = Progress()
 
     async def _begin(self) -> None:
         """Nothing is to be done before joining: the group's generation fences who was replaced."""
@@ -52,7 +50,6 @@ class Forwarder(Member):
             await subscriber.commit(starts)
         self._marks = kept | starts
         self._known_ids |= {source.topic: ids[source.topic] for source in partitions}
-        self.progress.own(self._marks)
         return {source: mark.next for source, mark in self._marks.items()}
 
     async def _kept(
@@ -97,7 +94,6 @@ class Forwarder(Member):
         if moved:
             await subscriber.commit(moved)
             self._marks |= moved
-        self.progress.note(self._marks, got.positions, subscriber.seen())
 
     async def _confirm(self) -> None:
         """Raise OffsetLost unless the topics are still those that we took: ids never come back."""
@@ -119,7 +115,6 @@ class Forwarder(Member):
 
     def _forget(self) -> None:
         self._marks = {}
-        self.progress.own({})
 
 
 def _moved(marks: Mapping[TopicPartition, Committed], got: Fetched) -> Iterable[tuple[TopicPartition, Committed]]:

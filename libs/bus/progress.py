@@ -5,27 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
+from libs.bus.offsets import Owned
 from libs.bus.ports import Offsets, Seen
 from libs.bus.records import TopicPartition
 from libs.schemas.values import from_microseconds
 
 SKEW_BOUND_MS: Final = 1_000  # how far our clock and a broker's may stand apart; hosts that keep time are within 0.1 s
-
-
-class Place(Protocol):
-    """How far a partition is: where to read on, and when the last record taken was appended."""
-
-    @property
-    def next(self) -> int:
-        """Where to read on."""
-        ...
-
-    @property
-    def appended_at_ms(self) -> int | None:
-        """When the last record taken was appended, None before the first."""
-        ...
 
 
 @dataclass(slots=True)
@@ -49,11 +36,11 @@ class Progress:
         """Own nothing."""
         self._partitions: dict[TopicPartition, _Partition] = {}
 
-    def own(self, owned: Mapping[TopicPartition, Place]) -> None:
+    def own(self, owned: Mapping[TopicPartition, Owned]) -> None:
         """Start over with these partitions."""
         self._partitions = {one: _Partition(mine.next, mine.appended_at_ms) for one, mine in owned.items()}
 
-    def note(self, owned: Mapping[TopicPartition, Place], idle: Offsets, seen: Mapping[TopicPartition, Seen]) -> None:
+    def note(self, owned: Mapping[TopicPartition, Owned], idle: Offsets, seen: Mapping[TopicPartition, Seen]) -> None:
         """Take in what is written, where reading stands on partitions that had no records, and the last answers."""
         for source, partition in self._partitions.items():
             mine = owned[source]

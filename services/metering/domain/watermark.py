@@ -13,6 +13,7 @@ from services.metering.domain.closing import has_counted
 
 # How long honest usage may be under way before it is durable: a stock SDK's export interval; clocks differ by less.
 SKEW: Final = timedelta(seconds=5)
+SPACING: Final = timedelta(seconds=1)  # of what is remembered, however often is asked
 MAX_STAGES: Final = 1_000  # remembered while shards are behind; without room a later one is taken, once there is
 
 P = TypeVar("P", bound=Hashable)
@@ -65,7 +66,8 @@ class Carried:
 
     def note(self, routed_to: datetime, ends: Mapping[int, int]) -> None:
         """Remember that the router was at `routed_to`, asked before usage-shards ended at `ends`."""
-        if len(self._stages) < MAX_STAGES:
+        is_news = not self._stages or routed_to >= self._stages[-1].routed_to + SPACING
+        if is_news and len(self._stages) < MAX_STAGES:
             self._stages.append(_Stage(routed_to, ends))
 
     def counted_to(self, progress: Mapping[int, Progress]) -> datetime | None:

@@ -14,6 +14,14 @@ def minutes(count: int) -> timedelta:
     return timedelta(minutes=count)
 
 
+def after_notes(count: int, apart: timedelta = timedelta(minutes=1)) -> Carried:
+    """The router a while and a record further at each note."""
+    carried = Carried()
+    for number in range(count):
+        carried.note(NOON + number * apart, {0: number})
+    return carried
+
+
 def test_a_mark_of_the_router_holds_once_all_that_it_had_written_is_counted() -> None:
     carried = Carried()
     carried.note(NOON, {0: 10, 1: 4})
@@ -34,16 +42,15 @@ def test_what_the_router_wrote_late_is_not_taken_for_counted_by_its_append_time(
 def test_the_routers_mark_never_goes_back() -> None:
     carried = Carried()
     carried.note(NOON, {0: 1})
+    carried.counted_to({0: Progress(1, NOON_MS)})
     carried.note(NOON - minutes(30), {0: 2})
     assert carried.counted_to({0: Progress(2, NOON_MS)}) == NOON
 
 
-def after_notes(count: int) -> Carried:
-    """The router a minute and a record further at each note."""
-    carried = Carried()
-    for number in range(count):
-        carried.note(NOON + minutes(number), {0: number})
-    return carried
+def test_who_asks_often_fills_no_memory_and_leaves_room_for_what_comes_later() -> None:
+    carried = after_notes(MAX_STAGES + 5, apart=timedelta(milliseconds=1))
+    carried.note(NOON + minutes(1), {0: 9_000})
+    assert carried.counted_to({0: Progress(9_000, NOON_MS)}) == NOON + minutes(1)
 
 
 def test_what_is_remembered_is_bounded_and_what_was_first_is_kept() -> None:
