@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from fastapi import FastAPI
@@ -83,7 +84,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 work = foreign_consumer(bus, instance, router).run()
                 await stack.enter_async_context(background(f"router of {router.topic}", work))
             app.state.edge = edge
-            app.state.queries = Queries(pools.api, Reading(bus, pools.api, clock), fingerprints)
+            app.state.queries = Queries(pools.api, replace(reading, pool=pools.api), fingerprints)
             app.state.meters, app.state.shards, app.state.pools = meters, shards, pools
             if settings.otlp_grpc_port is not None:
                 service = rpc.TraceService(app.state.door, app.state.edge, app.state.gate)
