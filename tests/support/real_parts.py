@@ -7,6 +7,8 @@ from typing import Final
 
 import pytest
 
+from tests.support.tools import version_of
+
 # Fixture -> the real part behind it. A test counts for every part that it stands on, directly or through a fixture.
 PART_OF_FIXTURE: Final = {
     "postgres": "PostgreSQL 18 (embedded)",
@@ -16,7 +18,8 @@ PART_OF_FIXTURE: Final = {
     "own_stack": "embedded servers under the supervisor",
     "standing_stack": "embedded servers under the supervisor",
     "stack": "whole stack, each service its own process",
-    "cosign": "cosign 3.1.3",
+    "cosign": f"cosign {version_of('cosign')}",
+    "otelcol": f"OpenTelemetry Collector {version_of('otelcol')}",
 }
 NOTHING_REAL: Final = "no server (pure code)"
 OUTCOMES: Final = ("passed", "failed", "skipped")
