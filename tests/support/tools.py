@@ -32,5 +32,5 @@ def version_of(tool: str) -> str:
     """Return the version that the tool is pinned to: that of the module which its `tool` line is in."""
     pin = (CHECKOUT / "deploy" / "tools" / tool / "go.mod").read_text(encoding="utf-8")
     [package] = re.findall(r"^tool (\S+)$", pin, re.MULTILINE)
-    versions = dict(re.findall(r"^\s*(\S+) v(\S+)(?: // indirect)?$", pin, re.MULTILINE))
+    versions: dict[str, str] = dict(re.findall(r"^\s*(\S+) v(\S+)(?: // indirect)?$", pin, re.MULTILINE))
     return next(version for module, version in versions.items() if f"{package}/".startswith(f"{module}/"))

@@ -80,15 +80,19 @@ def refusal_of(taken: Taken) -> Refusal | None:
 
 
 def _headers(raw: RawHeaders) -> dict[str, str]:
-    """Return the headers that are read here; raise BadEvent where one is no text. Of two alike the last counts."""
+    """Return the headers that are read here; raise BadEvent where one is no text, or there twice."""
     try:
-        return {
-            name.lower(): (value or b"").decode("utf-8")
+        said = [
+            (name.lower(), (value or b"").decode("utf-8"))
             for name, value in raw
             if name.lower() in _READ or name.lower().startswith(_PREFIX)
-        }
+        ]
     except UnicodeDecodeError as error:
         raise BadEvent(f"a header is not UTF-8: {error}") from error
+    headers = dict(said)
+    if len(headers) < len(said):
+        raise BadEvent("two headers of the record say the same")
+    return headers
 
 
 def _body(headers: Mapping[str, str], value: bytes | None) -> bytes:

@@ -117,6 +117,17 @@ def test_a_record_that_holds_no_usage_at_all_is_refused_by_name(
     assert code_of(headers, value) == code
 
 
+@pytest.mark.parametrize("name", ["ce_subject", "CE_Subject", "content-type"])
+def test_a_record_that_says_a_header_twice_is_refused(name: str) -> None:
+    headers = [
+        ("content-type", b"application/json"),
+        *((f"ce_{field}", str(value).encode()) for field, value in cloudevent().items() if field != "data"),
+        (name, BOB.encode()),
+    ]
+    with pytest.raises(Rejected, match="say the same"):
+        read_events(intake(), headers, b"{}")
+
+
 @pytest.mark.parametrize("headers", [[], [("content-type", b"application/x-protobuf")]])
 def test_spans_in_protobuf_are_the_spans_of_http(headers: RawHeaders) -> None:
     body = export([graphql_span()]).SerializeToString()
