@@ -147,6 +147,13 @@ def bus(context: typer.Context) -> None:
     raise typer.Exit(import_module("libs.bus.cli").main(context.args, settings_of))
 
 
+@app.command(context_settings=PASS_ON, help="Dead letters: list, show, replay, drop.")
+def dlq(context: typer.Context) -> None:
+    """Reach the registers of the services and, with the operator's access, the broker."""
+    settings_of = import_module("deploy.local.operating").settings_of
+    raise typer.Exit(import_module("libs.bus.deadletters.cli").main(context.args, settings_of))
+
+
 def _mount_all() -> None:
     for service in SERVICES:
         if (CHECKOUT / "services" / service.name / "cli.py").exists():

@@ -20,7 +20,7 @@ from libs.bus.progress import Progress
 from libs.bus.records import TopicPartition
 from libs.bus.routes import Routes
 from libs.bus.subscription import Subscription
-from libs.bus.writer import Handle, Writer
+from libs.bus.writer import Handle, HandleEach, Writer
 from libs.store.pool import Pool
 
 
@@ -44,13 +44,14 @@ class BatchConsumer(Member):
         handle: Handle,
         *,
         discard: Callable[[], None] = _nothing_to_discard,
+        handle_each: HandleEach | None = None,
         random: Random | None = None,
     ) -> None:
-        """Wire the consumer; `run` starts it."""
+        """Wire the consumer; `run` starts it. `handle_each`: see `libs.bus.writer.Writer`."""
         super().__init__(bus, subscription, random)
         self._discard = discard
         self._ownership = Ownership(bus, pool, subscription)
-        self._writer = Writer(pool, subscription, handle, discard)
+        self._writer = Writer(pool, subscription, handle, discard, handle_each)
         self._owned: dict[TopicPartition, Owned] = {}
         self.progress = Progress()
 
@@ -89,4 +90,5 @@ class EventConsumer(BatchConsumer):
         self, bus: Bus, pool: Pool, subscription: Subscription, routes: Routes, *, random: Random | None = None
     ) -> None:
         """Wire the consumer; `run` starts it."""
-        super().__init__(bus, pool, subscription, Dispatch(routes).handle, random=random)
+        dispatch = Dispatch(routes)
+        super().__init__(bus, pool, subscription, dispatch.handle, handle_each=dispatch.handle_each, random=random)

@@ -23,6 +23,7 @@ from libs.store.faults import is_poison, poison_reason
 from libs.store.pool import Pool, Tx, transaction
 
 Handle = Callable[[Tx, list[Record]], Awaitable[None]]
+HandleEach = Callable[[Tx, list[Record]], Awaitable[list[Poison]]]
 Spot = tuple[str, int, int]  # topic, partition, offset
 
 LONE_TRIES: Final = 2  # a record that fails alone is tried once more: a rival's row may have made it fail
@@ -30,11 +31,15 @@ LONE_TRIES: Final = 2  # a record that fails alone is tried once more: a rival's
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Records that are written in one transaction. Those in `dead` (by topic, partition, offset) are set aside."""
+    """Records that are written in one transaction. Those in `dead` (by topic, partition, offset) are set aside.
+
+    One that is `suspect` held poison when it was tried: there may be more.
+    """
 
     records: Sequence[Record]
     dead: Mapping[Spot, Poison] = field(default_factory=dict)
     tries: int = 0
+    suspect: bool = False
 
     def part(self, start: int, end: int | None) -> Piece:
         """Return `records[start:end]` as a piece of its own."""
@@ -85,11 +90,23 @@ def last_of_each(records: Sequence[Record]) -> dict[TopicPartition, Record]:
 class Writer:
     """Writes for one consumer. `owned` is kept in step with what is committed."""
 
-    def __init__(self, pool: Pool, subscription: Subscription, handle: Handle, discard: Callable[[], None]) -> None:
-        """Wire it. `discard` makes the handler forget what a rolled-back transaction may have left in its memory."""
+    def __init__(
+        self,
+        pool: Pool,
+        subscription: Subscription,
+        handle: Handle,
+        discard: Callable[[], None],
+        handle_each: HandleEach | None = None,
+    ) -> None:
+        """Wire it. `discard` makes the handler forget what a rolled-back transaction may have left in its memory.
+
+        `handle_each` takes records one by one and returns those that are poison, in the same transaction; without it
+        poison is searched by further transactions.
+        """
         self._pool = pool
         self._consumer = subscription.consumer
         self._handle = handle
+        self._handle_each = handle_each
         self._discard = discard
         self._compacted = {name for name in subscription.topics if topics.topic(name).cleanup == "compact"}
 
@@ -111,7 +128,8 @@ class Writer:
                 await self._commit(owned, piece, ends, positions)
             except (PoisonRecords, Rejected, asyncpg.PostgresError) as error:
                 self._discard()
-                waiting = _taken_apart(piece, error) + waiting
+                one_by_one = isinstance(error, PoisonRecords) and self._handle_each and not piece.suspect
+                waiting = ([replace(piece, suspect=True)] if one_by_one else _taken_apart(piece, error)) + waiting
 
     async def _commit(
         self,
@@ -145,16 +163,23 @@ class Writer:
         passed, news = fresh(piece.records, stamps, taken)
         if len(passed) < len(piece.records):
             passed = await self._with_replayed(tx, piece.records, stamps, passed)
-        alive = [record for record in passed if spot_of(record) not in piece.dead] if piece.dead else passed
-        if alive:
-            await self._handle(tx, alive)
-        dead = [piece.dead[spot] for record in passed if (spot := spot_of(record)) in piece.dead] if piece.dead else []
+        dead = await self._handle_alive(tx, piece, passed)
         for poison in dead:
             record = poison.record
             stamp = stamp_of(record, compacted=record.topic in self._compacted)
             topic_id = owned[record.source].topic_id
             await set_aside(tx, poison, consumer=self._consumer, topic_id=topic_id, stamp=stamp)
         await take_note(tx, self._consumer, news)
+        return dead
+
+    async def _handle_alive(self, tx: Tx, piece: Piece, passed: list[Record]) -> list[Poison]:
+        """Handle what is not known to be poison; return what is, by now."""
+        if piece.suspect and self._handle_each is not None:
+            return await self._handle_each(tx, passed)
+        dead = [piece.dead[spot] for record in passed if (spot := spot_of(record)) in piece.dead] if piece.dead else []
+        alive = [record for record in passed if spot_of(record) not in piece.dead] if piece.dead else passed
+        if alive:
+            await self._handle(tx, alive)
         return dead
 
     def _stamps(self, records: Sequence[Record]) -> dict[int, Stamp]:

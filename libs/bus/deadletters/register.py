@@ -158,7 +158,8 @@ ORDER BY id LIMIT $6
 """
 _BEGIN: Final = "UPDATE dead_letter SET state = 'replaying' WHERE id = $1 AND taken_at IS NULL RETURNING id"
 _DROP: Final = """
-UPDATE dead_letter SET state = 'dropped' WHERE id = $1 AND state = 'waiting' RETURNING id
+UPDATE dead_letter SET state = 'dropped'
+WHERE id = $1 AND state IN ('waiting', 'replaying') AND taken_at IS NULL RETURNING id
 """
 _NOTE: Final = """
 INSERT INTO dead_letter_step (letter_id, consumer, topic, partition, record_offset, digest, step, taken_by, reason)
