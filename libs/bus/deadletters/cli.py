@@ -20,6 +20,7 @@ from libs.runtime.errors import MaestroError, Rejected
 from libs.runtime.settings import ServiceSettings
 from libs.schemas.topics import registry
 from libs.store.pool import open_pool
+from libs.store.roles import Role
 
 SettingsOf = Callable[[str], ServiceSettings]
 Act = Callable[[Desk, Sequence[Entry]], Awaitable[list[Verdict]]]
@@ -104,7 +105,7 @@ async def _desk(service: str, settings_of: SettingsOf) -> AsyncIterator[Desk]:
     """Open the desk of one service: its register, and the broker by the operator's own access."""
     settings = settings_of(service)
     async with AsyncExitStack() as stack:
-        pool = await open_pool(settings, name=f"{service}.operator", max_size=2)
+        pool = await open_pool(settings, Role.WORKER, name=f"{service}.operator", max_size=2)
         stack.push_async_callback(pool.close)
         bus = KafkaBus(settings.kafka_bootstrap, client_id="maestro.operator")
         await bus.start()

@@ -19,6 +19,7 @@ from libs.store.pool import Pool, Tx
 from tests.support.bus import effects, say_names
 from tests.support.conditions import eventually
 from tests.support.consuming import TENANTS, Tenants, Values, at_work, dies, effects_are, outbox_is_empty, relay_of
+from tests.support.stores import as_owner
 
 SHARDS = "usage-shards"
 MENDED = Decision("ada", "the parser is mended")
@@ -236,12 +237,12 @@ async def letters_are_registered(pool: Pool, count: int) -> None:
 
 
 async def test_a_letter_that_cannot_be_set_aside_stops_the_consumer_and_loses_nothing(
-    memory: MemoryBus, pool: Pool
+    memory: MemoryBus, pool: Pool, dsn: str
 ) -> None:
     tenants = Tenants(refuse=("bad",))
     await say_names(pool, "bad", key=tenants.key)
     await relay_of(pool, memory).drain()
-    await pool.execute("ALTER TABLE dead_letter ADD CHECK (topic = '')")
+    await as_owner(dsn, "ALTER TABLE dead_letter ADD CHECK (topic = '')")
 
     async with at_work(tenants.consumer(memory, pool).run()) as (task,):
         await dies(task, asyncpg.CheckViolationError)
