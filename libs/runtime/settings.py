@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from libs.runtime.errors import Broken
@@ -55,6 +56,25 @@ class ServiceSettings(BaseSettings):
     )
     outbound_plain_hosts: Names = Field((), description="hosts that may be asked by http, without TLS")
     outbound_ca_file: Path | None = Field(None, description="PEM of the authorities to trust in place of the machine's")
+
+    @model_validator(mode="after")
+    def _refuse_plaintext_to_postgres(self) -> Self:
+        """Refuse to start where a network lies before the database and its certificate is not checked."""
+        if self.profile == "clustered" and self.postgres_url and not _is_verified(self.postgres_url):
+            raise ValueError(
+                "MAESTRO_PROFILE=clustered needs TLS to PostgreSQL: MAESTRO_POSTGRES_URL names a host, with "
+                "?sslmode=verify-full&sslrootcert=<PEM of the authority that signed the server's certificate>"
+            )
+        return self
+
+
+def _is_verified(postgres_url: str) -> bool:
+    """Tell whether the driver checks the server's certificate and name. Over a socket it knows no TLS."""
+    parts = urlsplit(postgres_url)
+    told = dict(parse_qsl(parts.query))
+    host = told.get("host") or parts.hostname or ""
+    is_network = bool(host) and not host.startswith("/")
+    return is_network and told.get("sslmode") == "verify-full" and bool(told.get("sslrootcert"))
 
 
 def secret_from(path: Path | None) -> str | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, Self
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from libs.runtime.settings import ServiceSettings
+
+WEAKENING: Final = frozenset({"ssl_cert_reqs", "ssl_check_hostname"})  # the driver checks both unless it is told not to
 
 
 class QuotaSettings(ServiceSettings):
     """Beyond the shared ones: the limiter's store, and the catalogue."""
 
-    redis_url: str = Field("redis://127.0.0.1:6379", description="unix:///path or redis://host:port/db, no password")
+    redis_url: str = Field("redis://127.0.0.1:6379", description="unix://user@/path or redis[s]://user@host:port")
     redis_password_file: Path | None = None
     redis_patience_ms: int = Field(
         50, ge=1, description="how long a check waits for the store before it answers 503: it takes a tenth of one"
@@ -20,3 +24,16 @@ class QuotaSettings(ServiceSettings):
     plans_file: Path = Field(
         Path(__file__).with_name("plans.yaml"), description="the catalogue; read at start, see domain/catalogue.py"
     )
+
+    @model_validator(mode="after")
+    def _refuse_plaintext_to_valkey(self) -> Self:
+        """Refuse to start where a network lies before the limiter's store and its certificate is not checked."""
+        address = urlsplit(self.redis_url)
+        weakened = WEAKENING & dict(parse_qsl(address.query)).keys()
+        if self.profile == "clustered" and (address.scheme != "rediss" or weakened):
+            raise ValueError(
+                "MAESTRO_PROFILE=clustered needs TLS to Valkey: MAESTRO_REDIS_URL is rediss://user@host:port, with "
+                "?ssl_ca_certs=<PEM of the authority that signed the server's certificate>"
+                + (f", and without {', '.join(sorted(weakened))}" if weakened else "")
+            )
+        return self
