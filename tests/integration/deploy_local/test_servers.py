@@ -7,7 +7,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -39,11 +39,23 @@ async def test_postgresql_refuses_a_wrong_password_over_the_socket(postgres: str
         await asyncpg.connect(postgres, password="wrong")
 
 
-async def test_postgresql_refuses_a_wrong_password_over_tcp(postgres: str) -> None:
-    port = urlsplit(postgres).query.rpartition("port=")[2]
+async def test_postgresql_listens_on_no_network(postgres: str) -> None:
+    connection = await asyncpg.connect(postgres)
 
-    with pytest.raises(asyncpg.InvalidPasswordError):
-        await asyncpg.connect(host="127.0.0.1", port=int(port), user="maestro", database="postgres", password="wrong")
+    listens = await connection.fetchval("SHOW listen_addresses")
+
+    assert listens == ""
+    await connection.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncpg.connect(host="127.0.0.1", port=int(postgres.rpartition("port=")[2]), user="maestro")
+
+
+def test_the_socket_lies_in_a_folder_that_only_the_servers_account_enters(postgres: str) -> None:
+    folder = Path(parse_qs(urlsplit(postgres).query)["host"][0])
+    account = unprivileged_account(os.environ)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert folder.stat().st_uid == (account.uid if account else os.getuid())
 
 
 async def test_every_password_is_kept_as_a_scram_verifier(postgres: str, fresh_database: FreshDatabase) -> None:
