@@ -1,4 +1,4 @@
-"""What a route asks of an HTTP request: who sent it (`Caller`), and which Idempotency-Key it claims (`Claimed`)."""
+"""What a route asks of a request: who sent it (`Caller`), why (`Acting`), and which Idempotency-Key it claims."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import Depends, Header, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
+from libs.access.acts import Act, BadReason, reason_of
 from libs.access.door import Door
 from libs.access.errors import TooManyAttempts
 from libs.access.oidc.keyring import IssuerSilent
@@ -30,6 +31,8 @@ BEARER.model = BEARER.model.model_copy(
 )
 # What a route answers that takes an Idempotency-Key.
 CLAIM_REFUSALS: Final = (BadIdempotencyKey, IdempotencyKeyReused)
+# What a route answers that changes something, and so takes a Maestro-Reason.
+ACT_REFUSALS: Final = (BadReason,)
 
 
 async def principal_of(
@@ -59,6 +62,14 @@ async def claim_of(
 
 
 Claimed = Annotated[Claim | None, Depends(claim_of)]
+
+
+async def act_of(request: Request, caller: Caller, maestro_reason: Annotated[str | None, Header()] = None) -> Act:
+    """Return who changes something and in which request; the header Maestro-Reason may say why (BadReason)."""
+    return Act(caller.key_id, request.state.request_id, reason_of(maestro_reason))
+
+
+Acting = Annotated[Act, Depends(act_of)]
 
 
 def json_answer(answer: Answer) -> Response:

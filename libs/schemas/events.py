@@ -215,6 +215,21 @@ class ManifestSigned(EventModel):
     signed_at: Instant
 
 
+class ChangeRecorded(EventModel):
+    """<service>-audit, key `subject`: somebody changed something. The topic says where; each service has its own."""
+
+    TYPE = "maestro.change.recorded.v1"
+
+    action: str = Field(pattern=r"^[a-z_]+\.[a-z_]+$", description="what happened, such as key.revoked")
+    subject: str = Field(pattern=r"^[a-z_]+/[A-Za-z0-9_.-]+$", description="what was changed, such as key/<key id>")
+    tenant_id: AnyTenantId | None = Field(None, description="whose it is; none for what is the operator's own")
+    details: dict[str, str] = Field({}, description="what it was changed to, in words; never a secret")
+    actor: str = Field(min_length=1, max_length=64, description="a pseudonym: a key id, or a token holder's keyed hash")
+    request_id: str = Field(min_length=1, max_length=128)
+    reason: str | None = Field(None, max_length=200, description="the header Maestro-Reason")
+    changed_at: Instant
+
+
 EVENT_MODELS: tuple[type[EventModel], ...] = (
     TenantChanged,
     KeyChanged,
@@ -225,5 +240,6 @@ EVENT_MODELS: tuple[type[EventModel], ...] = (
     PeriodClosed,
     InvoiceIssued,
     ManifestSigned,
+    ChangeRecorded,
 )
 MODEL_OF_TYPE: dict[str, type[EventModel]] = {model.TYPE: model for model in EVENT_MODELS}

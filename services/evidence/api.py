@@ -12,11 +12,11 @@ from libs.access.request import Caller
 from libs.runtime.errors import Broken, Forbidden, NotFound, TooLarge, Unavailable
 from libs.runtime.openapi import Malformed, refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, moment, page_of, place_of
-from libs.schemas.values import Instant
+from libs.schemas.values import AnyTenantId, Instant
 from libs.signing.bundle import BUNDLE_BYTES_MAX, MEDIA_TYPE
 from libs.signing.digests import from_base64, normal_hex
 from libs.signing.manifest import MANIFEST_BYTES_MAX
-from services.evidence.domain import Artifact
+from services.evidence.domain import Artifact, AuditQuery
 from services.evidence.errors import ObjectCorrupted
 from services.evidence.handlers import Reading
 
@@ -32,6 +32,8 @@ router = APIRouter(
 MANIFEST: Final = {"application/json": {"schema": {"description": "the manifest, byte for byte", "type": "object"}}}
 BUNDLE: Final = {MEDIA_TYPE: {"schema": {"description": "a Sigstore bundle, v0.3", "type": "object"}}}
 OF_AN_ARTIFACT: Final = refusals(Forbidden, NotFound, ObjectCorrupted)
+# What a change is looked for by; PostgreSQL takes no NUL in a text.
+FilterText = Annotated[str | None, Field(max_length=128, pattern=r"^[^\x00]*$")]
 ABSENT: Final = "there is no such thing, or it is not yours"
 
 
@@ -58,6 +60,37 @@ class ArtifactView(BaseModel):
     period: str
     key_fingerprint: str
     signed_at: Instant
+
+
+class ChangeView(BaseModel):
+    """One change that somebody made. `actor` is a pseudonym: a key's public id, or a keyed hash of a person."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    event_id: str
+    service: str
+    action: str
+    subject: str
+    tenant_id: str | None
+    details: dict[str, str]
+    actor: str
+    request_id: str
+    reason: str | None
+    changed_at: Instant
+    recorded_at: Instant
+
+
+class AuditFilter(BaseModel):
+    """Which changes: those that fit all that is named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    service: FilterText = None
+    actor: FilterText = None
+    subject: FilterText = None
+    tenant_id: AnyTenantId | None = None
+    cursor: str | None = None
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
 
 
 class TrustedKey(BaseModel):
@@ -155,6 +188,22 @@ async def read_bundle(digest: str, caller: Caller, reads: Reads) -> Response:
     return _kept(await reads.content(artifact.bundle_digest), artifact.bundle_digest, MEDIA_TYPE)
 
 
+@router.get("/audit", responses=refusals(Forbidden, MalformedCursor))
+async def list_changes(
+    caller: Caller,
+    reads: Reads,
+    asked: Annotated[AuditFilter, Query()],
+) -> Page[ChangeView]:
+    """List the changes that people made, newest first: who, what, when, why. For operators alone."""
+    caller.require("evidence:read")
+    if caller.visible is not None:
+        raise Forbidden("the record of changes is the operator's")
+    place = place_of(asked.cursor, _entry_id)
+    query = AuditQuery(asked.service, asked.actor, asked.subject, asked.tenant_id)
+    found = await reads.audit(caller, query, place[0] if place else None, asked.limit + 1)
+    return page_of(found, asked.limit, ChangeView.model_validate, lambda entry: (entry.entry_id,))
+
+
 @router.get("/trust", responses=refusals(Unavailable, Broken))
 async def read_trust(reads: Reads) -> Trust:
     """Return the public keys. Open to all: whoever checks a signature need not be a customer."""
@@ -184,6 +233,13 @@ async def verify(asked: VerifyRequest, caller: Caller, reads: Reads) -> VerdictV
         subject=SubjectView.model_validate(verdict.manifest.subject),
         files=[FileView.model_validate(entry) for entry in verdict.manifest.files],
     )
+
+
+def _entry_id(text: str) -> int:
+    entry_id = int(text)
+    if not 0 < entry_id < 2**63:
+        raise ValueError("an entry's place is a positive bigint")
+    return entry_id
 
 
 async def _own_artifact(digest: str, caller: Principal, reads: Reading) -> Artifact:

@@ -22,8 +22,8 @@ from libs.signing.keys import SigningKey
 from libs.store.migrate import STORE_MIGRATIONS
 from libs.store.opening import opened
 from services.evidence.api import router
-from services.evidence.consumer import SERVICE, invoice_consumer
-from services.evidence.handlers import Reading, Signer, adopt_key
+from services.evidence.consumer import SERVICE, audit_consumer, invoice_consumer
+from services.evidence.handlers import Reading, Recorder, Signer, adopt_key
 from services.evidence.settings import EvidenceSettings
 from services.evidence.store import MIGRATIONS
 from services.evidence.store.objects import ObjectStore
@@ -58,6 +58,8 @@ def create(settings: EvidenceSettings) -> FastAPI:
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             await stack.enter_async_context(background("relay", relay.run()))
             await stack.enter_async_context(background("signing of invoices", consumer.run()))
+            audit = audit_consumer(bus, pools.worker, settings.instance, Recorder(clock))
+            await stack.enter_async_context(background("record of changes", audit.run()))
             vitals = Vitals(pools.worker, bus, service=SERVICE, clock=clock)
             await stack.enter_async_context(background("vitals", vitals.run()))
             yield

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from libs.schemas.events import InvoiceIssued, ManifestSigned
+from libs.access.audit import SUFFIX
+from libs.schemas.events import ChangeRecorded, InvoiceIssued, ManifestSigned
 from libs.schemas.values import TenantId
 from libs.signing.bundle import sign_blob, verify_blob
 from libs.signing.digests import from_base64, sha256_hex
@@ -62,6 +63,54 @@ class Verdict:
     signer: PublicKey | None = None
     code: str | None = None
     why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change that somebody made: `actor` is a pseudonym, `service` the owner of the topic that it came on.
+
+    `entry_id` is its place in our record, in the order in which the changes reached us; None before it is kept.
+    """
+
+    event_id: str
+    service: str
+    action: str
+    subject: str
+    tenant_id: str | None
+    details: dict[str, str]
+    actor: str
+    request_id: str
+    reason: str | None
+    changed_at: datetime
+    recorded_at: datetime
+    entry_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Which entries: those that fit all that is named."""
+
+    service: str | None = None
+    actor: str | None = None
+    subject: str | None = None
+    tenant_id: str | None = None
+
+
+def entry_of(change: ChangeRecorded, event_id: str, topic: str, now: datetime) -> AuditEntry:
+    """Return the entry of a change that came on `topic`, `<service>-audit`, whose owner alone can write to it."""
+    return AuditEntry(
+        event_id=event_id,
+        service=topic.removesuffix(SUFFIX),
+        action=change.action,
+        subject=change.subject,
+        tenant_id=change.tenant_id,
+        details=change.details,
+        actor=change.actor,
+        request_id=change.request_id,
+        reason=change.reason,
+        changed_at=change.changed_at,
+        recorded_at=now,
+    )
 
 
 def manifest_of(invoice: InvoiceIssued) -> bytes:

@@ -11,13 +11,14 @@ from libs.access.reach import rows_of
 from libs.bus.envelope import Received
 from libs.bus.outbox import say
 from libs.runtime.clock import Clock
-from libs.schemas.events import InvoiceIssued
+from libs.schemas.events import ChangeRecorded, InvoiceIssued
 from libs.schemas.values import TenantId
 from libs.signing.keys import PublicKey, SigningKey
 from libs.store.opening import Pools
 from libs.store.pool import Pool, Tx, transaction
-from services.evidence.domain import Artifact, Verdict, judge, sign, succession
+from services.evidence.domain import Artifact, AuditEntry, AuditQuery, Verdict, entry_of, judge, sign, succession
 from services.evidence.store.artifacts import add_artifact, find_artifact, list_artifacts
+from services.evidence.store.audit import add_entry, entries_before
 from services.evidence.store.keys import add_key, fingerprint_in_force, trusted_keys
 from services.evidence.store.objects import ObjectStore
 
@@ -41,6 +42,18 @@ class Signer:
         await asyncio.to_thread(self.objects.put, signed.bundle)
         if await add_artifact(tx, signed.artifact):
             await say(tx, ENTRIES_TOPIC, signed.fact(), key=signed.artifact.tenant_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Keeps the changes that people make, as the services say them."""
+
+    clock: Clock
+
+    async def on_change_recorded(self, tx: Tx, received: Received[ChangeRecorded]) -> None:
+        """Keep the change; again is no second entry."""
+        entry = entry_of(received.data, received.meta.id, received.record.topic, self.clock.now())
+        await add_entry(tx, entry)
 
 
 async def adopt_key(pool: Pool, key: PublicKey, *, replaces: str) -> None:
@@ -73,6 +86,13 @@ class Reading:
         """Return one page, newest first, of these tenants (None: of all)."""
         async with rows_of(tenants, self.pools, caller, "artifacts are listed") as tx:
             return await list_artifacts(tx, tenants=tenants, before=before, limit=limit)
+
+    async def audit(
+        self, caller: Principal, asked: AuditQuery, before: int | None, limit: int
+    ) -> list[AuditEntry]:
+        """Return one page of the record of changes, newest first."""
+        async with rows_of(None, self.pools, caller, "the record of changes is read") as tx:
+            return await entries_before(tx, asked, before, limit)
 
     async def content(self, digest: str) -> bytes:
         """Return the kept bytes of this digest, checked against it."""

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from libs.access.acts import Act
 from libs.access.keys import KEY_ID
 from libs.access.principal import Principal
 from libs.access.reach import rows_of
-from libs.access.request import CLAIM_REFUSALS, Caller, Claimed, json_answer
+from libs.access.request import ACT_REFUSALS, CLAIM_REFUSALS, Acting, Caller, Claimed, json_answer
 from libs.access.scopes import Scope
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
 from libs.runtime.openapi import refusals
@@ -22,7 +23,7 @@ from libs.store.once import Answer, once
 from libs.store.opening import Pools
 from libs.store.pool import Tx, transaction
 from services.identity import handlers, store
-from services.identity.domain import Act, KeyOrder, TenantOrder, require_reading
+from services.identity.domain import KeyOrder, TenantOrder, require_reading
 from services.identity.errors import (
     ExpiryNotAhead,
     PlansNotHeard,
@@ -35,6 +36,7 @@ from services.identity.handlers import NewKey, Registrar
 
 MAX_BODY_BYTES: Final = 65_536  # the largest order, a thousand tenant ids, takes half of it
 MAX_ACT_FOR: Final = 1_000
+MAKING_REFUSALS: Final = (*CLAIM_REFUSALS, *ACT_REFUSALS, Forbidden)
 SHOWN_ONCE: Final = "The secret is shown once, now: it is stored nowhere."
 WAS_SHOWN: Final = (
     "The secret was shown in the first answer and is stored nowhere. If it is lost, revoke this key and make another."
@@ -177,16 +179,8 @@ async def pools_of(request: Request) -> Pools:
     return pools
 
 
-async def act_of(
-    request: Request, caller: Caller, maestro_reason: Annotated[str | None, Header(max_length=200)] = None
-) -> Act:
-    """Return who changes something and in which request; the header Maestro-Reason may say why."""
-    return Act(caller.key_id, request.state.request_id, maestro_reason)
-
-
 Desk = Annotated[Registrar, Depends(registrar_of)]
 Db = Annotated[Pools, Depends(pools_of)]
-Acting = Annotated[Act, Depends(act_of)]
 Cursor = Annotated[str | None, Query()]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 
@@ -195,7 +189,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
     "/tenants",
     status_code=201,
     response_model=TenantAnswer,
-    responses=refusals(*CLAIM_REFUSALS, Forbidden, UnknownPlan, PlansNotHeard),
+    responses=refusals(*MAKING_REFUSALS, UnknownPlan, PlansNotHeard),
 )
 async def register_tenant(
     body: TenantBody, caller: Caller, act: Acting, claim: Claimed, desk: Desk, db: Db
@@ -237,7 +231,9 @@ async def get_tenant(tenant_id: AnyTenantId, caller: Caller, db: Db) -> TenantSh
     "/tenants/{tenant_id}/keys",
     status_code=201,
     response_model=KeyAnswer,
-    responses=refusals(*CLAIM_REFUSALS, Forbidden, ScopeNotGrantable, NotFound, ExpiryNotAhead, TooManyKeys),
+    responses=refusals(
+        *CLAIM_REFUSALS, *ACT_REFUSALS, Forbidden, ScopeNotGrantable, NotFound, ExpiryNotAhead, TooManyKeys
+    ),
 )
 async def issue_tenant_key(
     tenant_id: AnyTenantId, body: TenantKeyBody, caller: Caller, act: Acting, claim: Claimed, desk: Desk, db: Db
@@ -259,7 +255,9 @@ async def issue_tenant_key(
     "/keys",
     status_code=201,
     response_model=KeyAnswer,
-    responses=refusals(*CLAIM_REFUSALS, Forbidden, ScopeNotGrantable, UnknownTenants, ExpiryNotAhead, TooManyKeys),
+    responses=refusals(
+        *CLAIM_REFUSALS, *ACT_REFUSALS, Forbidden, ScopeNotGrantable, UnknownTenants, ExpiryNotAhead, TooManyKeys
+    ),
 )
 async def issue_edge_key(
     body: EdgeKeyBody, caller: Caller, act: Acting, claim: Claimed, desk: Desk, db: Db
@@ -281,7 +279,7 @@ async def list_keys(caller: Caller, db: Db, cursor: Cursor = None, limit: Limit 
     return page_of(rows, limit, KeyShown.model_validate, lambda row: (row.created_at, row.key_id))
 
 
-@router.delete("/keys/{key_id}", responses=refusals(Forbidden, NotFound))
+@router.delete("/keys/{key_id}", responses=refusals(*ACT_REFUSALS, Forbidden, NotFound))
 async def revoke_key(key_id: KeyId, caller: Caller, act: Acting, desk: Desk, db: Db) -> KeyShown:
     """Revoke a key, for good; every edge refuses it within a second. Doing it again changes nothing."""
     caller.require("keys:write")

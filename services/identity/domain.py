@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from libs.access.audit import Change
 from libs.access.keys import ApiKey, Randomness, base32_id
 from libs.access.principal import Principal
 from libs.access.scopes import ACTING_SCOPES, DEFAULT_SCOPES, GRANTABLE_SCOPES, OPERATOR_SCOPES, Scope
@@ -33,7 +34,7 @@ _TICK: Final = timedelta(microseconds=1)
 _TENANT_ID_BYTES: Final = 13  # 104 bits give 21 base32 characters, of which an id takes twenty
 _TENANT_ID_CHARS: Final = 20
 
-ChangeKind = Literal["tenant.registered", "key.issued", "key.adopted", "key.revoked"]
+KeyAction = Literal["key.issued", "key.adopted", "key.revoked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +99,6 @@ class Standing:
 
     known: frozenset[TenantId] = frozenset()
     live_count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """Who changes something, in which request, and why if they said so. `actor` is a key id: a pseudonym."""
-
-    actor: str
-    request_id: str
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One line of the record of changes: `subject` is `tenant/<id>` or `key/<id>`."""
-
-    kind: ChangeKind
-    subject: str
-    act: Act
-    changed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +237,19 @@ def key_fact(key: Key) -> KeyChanged:
         revoked_at=key.revoked_at,
         changed_at=key.changed_at,
     )
+
+
+def registration(tenant: Tenant) -> Change:
+    """Return what the record of changes says of a registered tenant."""
+    details = {"plan_id": tenant.plan_id, "region": tenant.region, "billing_zone": tenant.billing_zone}
+    subject = tenant_subject(tenant.tenant_id)
+    return Change("tenant.registered", subject, tenant.changed_at, tenant.tenant_id, details)
+
+
+def key_change(action: KeyAction, key: Key) -> Change:
+    """Return what the record of changes says of a key."""
+    details = {"kind": key.kind, "scopes": " ".join(key.scopes)}
+    return Change(action, key_subject(key.key_id), key.changed_at, key.tenant_id, details)
 
 
 def tenant_subject(tenant_id: TenantId) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from libs.access.acts import Act
+from libs.access.audit import Change, record_change
 from libs.access.keys import Randomness, new_key
 from libs.access.principal import Principal
 from libs.bus.outbox import say
@@ -14,10 +16,8 @@ from libs.schemas.values import TenantId
 from libs.store.pool import Tx
 from services.identity import domain, store
 from services.identity.domain import (
-    Act,
-    Change,
-    ChangeKind,
     Key,
+    KeyAction,
     KeyOrder,
     KnownPlans,
     OperatorKey,
@@ -25,6 +25,7 @@ from services.identity.domain import (
     TenantOrder,
 )
 
+SERVICE = "identity"
 TOPIC = "tenant-changes"
 AT_START = Act(actor="set-up", request_id="start")
 
@@ -59,7 +60,7 @@ class Registrar:
         """Add the tenant and its first key; raise what `domain.register` and `domain.issue_key` raise."""
         tenant = domain.register(order, tenant_id, self.plans, self.clock.now())
         await store.insert_tenant(tx, tenant)
-        await _tell_tenant(tx, "tenant.registered", tenant, act)
+        await _tell_tenant(tx, tenant, act)
         first = KeyOrder("tenant", domain.FIRST_KEY_NAME, tenant.tenant_id)
         return tenant, await self.issue_key(tx, first, caller, act)
 
@@ -115,13 +116,16 @@ def _sees(caller: Principal, key: Key) -> bool:
     return caller.visible is None or key.tenant_id in caller.visible
 
 
-async def _tell_tenant(tx: Tx, kind: ChangeKind, tenant: Tenant, act: Act) -> None:
-    subject = domain.tenant_subject(tenant.tenant_id)
-    await store.append_change(tx, Change(kind, subject, act, tenant.changed_at))
-    await say(tx, TOPIC, domain.tenant_fact(tenant), key=subject)
+async def _tell_tenant(tx: Tx, tenant: Tenant, act: Act) -> None:
+    await _record(tx, act, domain.registration(tenant))
+    await say(tx, TOPIC, domain.tenant_fact(tenant), key=domain.tenant_subject(tenant.tenant_id))
 
 
-async def _tell_key(tx: Tx, kind: ChangeKind, key: Key, act: Act) -> None:
-    subject = domain.key_subject(key.key_id)
-    await store.append_change(tx, Change(kind, subject, act, key.changed_at))
-    await say(tx, TOPIC, domain.key_fact(key), key=subject)
+async def _tell_key(tx: Tx, action: KeyAction, key: Key, act: Act) -> None:
+    await _record(tx, act, domain.key_change(action, key))
+    await say(tx, TOPIC, domain.key_fact(key), key=domain.key_subject(key.key_id))
+
+
+async def _record(tx: Tx, act: Act, change: Change) -> None:
+    await store.append_change(tx, act, change)
+    await record_change(tx, SERVICE, act, change)

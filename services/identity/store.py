@@ -9,10 +9,12 @@ from typing import Final
 
 import asyncpg
 
+from libs.access.acts import Act
+from libs.access.audit import Change
 from libs.schemas.events import KeyKind
 from libs.schemas.values import TenantId
 from libs.store.pool import Tx
-from services.identity.domain import Change, Key, Tenant
+from services.identity.domain import Key, Tenant
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -114,11 +116,10 @@ async def operator_keys(tx: Tx) -> Sequence[Key]:
     return [_key(row) for row in rows]
 
 
-async def append_change(tx: Tx, change: Change) -> None:
+async def append_change(tx: Tx, act: Act, change: Change) -> None:
     """Add a line to the record of changes."""
-    act = change.act
     await tx.execute(
-        _APPEND_CHANGE, change.kind, change.subject, act.actor, act.request_id, act.reason, change.changed_at
+        _APPEND_CHANGE, change.action, change.subject, act.actor, act.request_id, act.reason, change.changed_at
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.principal import Principal
 from libs.access.reach import rows_of
-from libs.access.request import CLAIM_REFUSALS, Caller, Claimed, json_answer
+from libs.access.request import ACT_REFUSALS, CLAIM_REFUSALS, Acting, Caller, Claimed, json_answer
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
 from libs.runtime.openapi import refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, moment, page_of, place_of
@@ -151,11 +151,12 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
     status_code=202,
     response_model=ClosesAnswer,
     responses=refusals(
-        *CLAIM_REFUSALS, BadPeriod, Forbidden, UnknownTenant, PeriodNotOver, PeriodNotStarted, PeriodBeforeTenant
+        *(*CLAIM_REFUSALS, *ACT_REFUSALS, BadPeriod, Forbidden),
+        *(UnknownTenant, PeriodNotOver, PeriodNotStarted, PeriodBeforeTenant),
     ),
 )
 async def close_period(
-    period: str, caller: Caller, claim: Claimed, desk: Desk, db: Db, body: CloseBody | None = None
+    period: str, caller: Caller, act: Acting, claim: Claimed, desk: Desk, db: Db, body: CloseBody | None = None
 ) -> Response:
     """Close a calendar month (2026-11) of the tenants named, or of all. Asking again returns the same closes."""
     caller.require("invoices:close")
@@ -163,7 +164,7 @@ async def close_period(
     tenant_ids = _closable(caller, asked.tenants)
 
     async def effect(tx: Tx) -> Answer:
-        standing = await desk.request(tx, period, tenant_ids, early=asked.early)
+        standing = await desk.request(tx, period, tenant_ids, act, early=asked.early)
         links = Links(closes="/v1/closes", invoices=f"/v1/invoices?period={period}")
         answer = ClosesAnswer(closes=[_close(one) for one in standing], links=links)
         return Answer(202, answer.model_dump_json().encode())

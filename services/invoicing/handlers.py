@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+from libs.access.acts import Act
+from libs.access.audit import record_change
 from libs.bus.envelope import Received
 from libs.bus.outbox import say
 from libs.runtime.clock import Clock
@@ -37,6 +39,7 @@ from services.invoicing.errors import (
 )
 from services.invoicing.store import closes, invoices, plans, windows
 
+SERVICE: Final = "invoicing"
 CLOSE_TOPIC: Final = "close-requests"
 INVOICE_TOPIC: Final = "invoices"
 PLANS_CONSUMER: Final = "invoicing.plans"
@@ -93,7 +96,7 @@ class Closing:
     clock: Clock
 
     async def request(
-        self, tx: Tx, period: str, tenant_ids: Sequence[TenantId] | None, *, early: bool
+        self, tx: Tx, period: str, tenant_ids: Sequence[TenantId] | None, act: Act, *, early: bool
     ) -> list[Progress]:
         """Ask metering to close `period` of each tenant (None: of all that are known), once; return their closes.
 
@@ -117,6 +120,7 @@ class Closing:
             # Of two requests at once the second waits here for the first, and finds that there is nothing to add.
             if await closes.add_close(tx, close):
                 await say(tx, CLOSE_TOPIC, close.event(), key=close.tenant_id)
+                await record_change(tx, SERVICE, act, close.change())
         standing = await closes.progress_of_period(tx, period, payers)
         return [standing[tenant_id] for tenant_id in payers if tenant_id in standing]
 

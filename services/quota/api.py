@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Self
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from libs.access.bearer import MAX_CREDENTIAL_CHARS
 from libs.access.errors import TenantRequired, WrongTenant
-from libs.access.request import Caller
+from libs.access.request import ACT_REFUSALS, Acting, Caller
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
 from libs.runtime.openapi import refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, page_of, place_of
@@ -19,7 +19,6 @@ from libs.store.opening import Pools
 from libs.store.pool import transaction
 from services.quota.domain.gcra import MAX_PER_S
 from services.quota.domain.limits import Limit
-from services.quota.domain.plans import Act
 from services.quota.errors import (
     CallerUnauthenticated,
     CostExceedsBurst,
@@ -162,13 +161,6 @@ async def pools_of(request: Request) -> Pools:
     return pools
 
 
-async def act_of(
-    request: Request, caller: Caller, maestro_reason: Annotated[str | None, Header(max_length=200)] = None
-) -> Act:
-    """Return who changes something and in which request; the header Maestro-Reason may say why."""
-    return Act(caller.key_id, request.state.request_id, maestro_reason)
-
-
 Desk = Annotated[Assigning, Depends(assigning_of)]
 Db = Annotated[Pools, Depends(pools_of)]
 
@@ -220,10 +212,10 @@ async def get_tenant_plan(tenant_id: AnyTenantId, caller: Caller, desk: Desk, db
 
 @router.put(
     "/tenants/{tenant_id}/plan",
-    responses=refusals(Forbidden, NotFound, PlanChangeTooEarly, UnknownPlan, PlanPending),
+    responses=refusals(*ACT_REFUSALS, Forbidden, NotFound, PlanChangeTooEarly, UnknownPlan, PlanPending),
 )
 async def put_tenant_plan(
-    tenant_id: AnyTenantId, body: PlanBody, caller: Caller, act: Annotated[Act, Depends(act_of)], desk: Desk, db: Db
+    tenant_id: AnyTenantId, body: PlanBody, caller: Caller, act: Acting, desk: Desk, db: Db
 ) -> TenantPlanShown:
     """Put a tenant on the newest version of a plan. The same again changes nothing; limiters follow within a second."""
     caller.require("quota:write")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from libs.access.acts import Act
+from libs.access.audit import record_change
 from libs.access.bearer import HOW
 from libs.access.door import Door
 from libs.access.principal import Principal
@@ -18,12 +20,13 @@ from libs.schemas.values import TenantId, window_of
 from libs.store.pool import Pool, Tx, transaction
 from services.quota.domain.catalogue import PlanDocument, new_versions
 from services.quota.domain.limits import Limit, Standing, rate_of, rate_standing, storage_standing
-from services.quota.domain.plans import Act, PlanTable, in_force, reassign
+from services.quota.domain.plans import PlanTable, in_force, plan_change, reassign
 from services.quota.errors import CallerUnauthenticated, LimitReached, PlanPending, UnknownPlan
 from services.quota.metrics import count_decision
 from services.quota.store import gauges, plans
 from services.quota.store.limiter import Limiter
 
+SERVICE = "quota"
 PLANS_TOPIC = "plan-changes"
 
 
@@ -139,6 +142,7 @@ class Assigning:
             await plans.withdraw(tx, tenant_id, change.withdrawn, now)
             if change.added is not None:
                 await plans.add_assignment(tx, tenant_id, change.added, now, by)
+            await record_change(tx, SERVICE, by, plan_change(tenant_id, change, now))
             await self._told(tx, tenant_id, now)
         return await self.held(tx, tenant_id)
 

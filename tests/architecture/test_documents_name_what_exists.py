@@ -75,6 +75,6 @@ def test_settings_exist(document: Path) -> None:
 @EVERY_DOCUMENT
 def test_topics_are_in_the_registry(document: Path) -> None:
     known = {name for spec in registry().values() for name in (spec.name, spec.dead_letter_topic)}
-    looks_like_one = re.compile(r"^[a-z]+-(?:changes|shards|windows|requests|entries|decisions|events|dlq)$")
+    looks_like_one = re.compile(r"^[a-z]+-(?:changes|shards|windows|requests|entries|decisions|events|audit|dlq)$")
     named = {span for span in spans(document) if looks_like_one.match(span)}
     assert named <= known

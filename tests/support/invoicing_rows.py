@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+from libs.access.acts import Act
 from libs.bus.envelope import EventMeta, Received
 from libs.bus.records import Record
 from libs.runtime.clock import ManualClock
@@ -22,6 +23,8 @@ from services.invoicing.store.plans import TopicEnd
 from tests.support.access import tenant_changed
 from tests.support.invoicing import AFTER, ISSUER, REGISTERED, TENANT
 from tests.support.stores import pools_on
+
+BY = Act("an-operator", "request-1", "month end")
 
 M = TypeVar("M", bound=EventModel)
 NO_PLANS_UNREAD = TopicEnd(UUID(int=0), {})
@@ -57,7 +60,7 @@ class Desk:
 
     async def request(self, tx: Tx, tenant: TenantId = TENANT) -> UUID:
         """Ask for the close of October, and return its id."""
-        standing = await self.closing.request(tx, "2026-10", [tenant], early=False)
+        standing = await self.closing.request(tx, "2026-10", [tenant], BY, early=False)
         return standing[0].request.close_id
 
     async def windows(self, tx: Tx, *totals: WindowTotalled) -> None:

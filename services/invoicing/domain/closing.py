@@ -17,6 +17,7 @@ from functools import reduce
 from typing import Final, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from libs.access.audit import Change
 from libs.runtime.names import URI_BASE
 from libs.schemas.events import (
     CloseRequested,
@@ -122,6 +123,11 @@ class RequestedClose:
             early=self.early,
             requested_at=self.requested_at,
         )
+
+    def change(self) -> Change:
+        """Return what the record of changes says of the request."""
+        details = {"period": self.period.name, "early": str(self.early).lower()}
+        return Change("close.requested", f"close/{self.close_id}", self.requested_at, self.tenant_id, details)
 
     def freeze(self, closed: PeriodClosed) -> FrozenClose:
         """Return the frozen close; raise ConflictingClose where metering froze something else than was asked for."""

@@ -7,20 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from libs.access.audit import Change
 from libs.schemas.events import PlanAssignment, PlanChanged, TenantPlanChanged
 from libs.schemas.values import TenantId, rfc3339
 from services.quota.errors import PlanChangeTooEarly, PlanPending
 
 MAX_BACKDATING: Final = timedelta(minutes=5)  # what two clocks may differ by; further back lies invoiced usage
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """Who changes something (a key id, or what happened), in which request, and why."""
-
-    actor: str
-    request_id: str
-    reason: str | None = None
 
 
 class PlanTable:
@@ -50,6 +42,15 @@ class PlanTable:
         if plan is None:
             raise PlanPending("the tenant is new and its plan is on its way; try again in a second")
         return plan
+
+
+def plan_change(tenant_id: TenantId, change: Reassignment, now: datetime) -> Change:
+    """Return what the record of changes says of a reassignment."""
+    if change.added is None:
+        return Change("plan.withdrawn", f"tenant/{tenant_id}", now, tenant_id)
+    plan = f"{change.added.plan_id}/{change.added.version}"
+    details = {"plan": plan, "effective_at": rfc3339(change.added.effective_at)}
+    return Change("plan.assigned", f"tenant/{tenant_id}", now, tenant_id, details)
 
 
 def in_force(history: Sequence[PlanAssignment], now: datetime) -> PlanAssignment | None:

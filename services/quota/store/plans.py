@@ -10,10 +10,10 @@ from typing import Final
 
 import asyncpg
 
+from libs.access.acts import Act
 from libs.schemas.events import Limits, PlanAssignment, PlanChanged, PriceMap
 from libs.schemas.values import TenantId
 from libs.store.pool import Tx
-from services.quota.domain.plans import Act
 
 _SEED_LOCK: Final = 0x6D61_6573_7175_6F01  # one process at a time compares the documents with the catalogue
 

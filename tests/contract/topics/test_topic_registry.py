@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from libs.runtime.errors import Broken
 from libs.schemas import topics
-from libs.schemas.events import MODEL_OF_TYPE
+from libs.schemas.events import MODEL_OF_TYPE, ChangeRecorded
 from libs.schemas.topics import TopicSpec
 
 SERVICES = {"identity", "metering", "quota", "invoicing", "evidence"}
@@ -75,9 +75,18 @@ def test_an_event_type_says_noun_past_tense_and_version(event_type: str) -> None
     assert re.fullmatch(r"maestro\.[a-z_]+\.[a-z]+ed\.v[1-9][0-9]*", event_type)
 
 
-def test_every_event_type_travels_on_exactly_one_topic() -> None:
-    carried = [event_type for spec in SPECS for event_type in spec.types]
-    assert sorted(carried) == sorted(MODEL_OF_TYPE)
+AUDIT = {"identity-audit": "identity", "quota-audit": "quota", "invoicing-audit": "invoicing"}
+
+
+def test_every_event_type_travels_on_exactly_one_topic_but_changes_on_their_owners() -> None:
+    carried = [event_type for spec in SPECS if spec.name not in AUDIT for event_type in spec.types]
+    assert sorted([*carried, ChangeRecorded.TYPE]) == sorted(MODEL_OF_TYPE)
+
+
+def test_each_service_that_people_change_says_so_on_a_topic_of_its_own_to_evidence_alone() -> None:
+    audits = {spec.name: spec for spec in SPECS if ChangeRecorded.TYPE in spec.types}
+    assert {name: spec.owner for name, spec in audits.items()} == AUDIT
+    assert {(spec.consumers, spec.types) for spec in audits.values()} == {(("evidence",), (ChangeRecorded.TYPE,))}
 
 
 def test_an_unknown_topic_is_our_own_mistake() -> None:

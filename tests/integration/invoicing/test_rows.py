@@ -39,7 +39,7 @@ from tests.support.invoicing import (
     tenant_plan_changed,
     totalled,
 )
-from tests.support.invoicing_rows import Desk, received
+from tests.support.invoicing_rows import BY, Desk, received
 from tests.support.stores import owner_of
 
 NEVER_CHANGING = [
@@ -195,7 +195,7 @@ async def test_a_close_of_all_is_of_every_tenant_in_its_own_zone(pool: Pool, des
     async with transaction(pool) as tx:
         await desk.know(tx, tenant_id(1), billing_zone="Asia/Kolkata")
         await desk.know(tx, tenant_id(2))
-        standing = await desk.closing.request(tx, "2026-10", None, early=False)
+        standing = await desk.closing.request(tx, "2026-10", None, BY, early=False)
     assert [one.request.period.starts_at.isoformat() for one in standing] == [
         "2026-09-30T18:30:00+00:00",
         "2026-10-01T00:00:00+00:00",
@@ -210,8 +210,8 @@ async def test_a_period_before_the_tenant_is_refused_by_name_and_left_out_of_a_c
         await desk.know(tx, older)
         await desk.know(tx, newer, changed_at=OCTOBER.ends_at)
         with pytest.raises(PeriodBeforeTenant, match="since 2026-11-01T00:00:00"):
-            await desk.closing.request(tx, "2026-10", [older, newer], early=False)
-        standing = await desk.closing.request(tx, "2026-10", None, early=False)
+            await desk.closing.request(tx, "2026-10", [older, newer], BY, early=False)
+        standing = await desk.closing.request(tx, "2026-10", None, BY, early=False)
     assert [one.request.tenant_id for one in standing] == [older]
 
 
@@ -227,7 +227,7 @@ async def test_one_tenant_that_is_unknown_refuses_the_whole_request(pool: Pool, 
     async with transaction(pool) as tx:
         await desk.know(tx)
         with pytest.raises(UnknownTenant, match=tenant_id(9)):
-            await desk.closing.request(tx, "2026-10", [TENANT, tenant_id(9)], early=False)
+            await desk.closing.request(tx, "2026-10", [TENANT, tenant_id(9)], BY, early=False)
         assert await tx.fetchval("SELECT count(*) FROM close") == 0
 
 
@@ -237,7 +237,7 @@ async def test_one_tenant_whose_period_is_not_over_refuses_the_whole_request(poo
         await desk.know(tx, tenant_id(1))
         await desk.know(tx, tenant_id(2), billing_zone="America/New_York")
         with pytest.raises(PeriodNotOver, match="America/New_York"):
-            await desk.closing.request(tx, "2026-10", None, early=False)
+            await desk.closing.request(tx, "2026-10", None, BY, early=False)
         assert await tx.fetchval("SELECT count(*) FROM outbox") == 0
 
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import pytest
 
+from libs.access.acts import Act
 from libs.bus.envelope import EventMeta, Received
 from libs.bus.records import Record
 from libs.runtime.clock import ManualClock
@@ -16,7 +17,6 @@ from libs.schemas.events import TenantChanged, TenantPlanChanged
 from libs.store.opening import Pools
 from libs.store.pool import Pool, transaction
 from services.quota.domain.catalogue import read_catalogue
-from services.quota.domain.plans import Act
 from services.quota.errors import UnknownPlan
 from services.quota.handlers import Assigning, Held
 from services.quota.settings import QuotaSettings
