@@ -70,6 +70,18 @@ def send_event(scene: Scene, key: str, tenant: Tenant) -> httpx.Response:
     return httpx.post(f"{scene.stack.metering}/api/v1/events", json=event, headers=headers, trust_env=False)
 
 
+def move_to_pro(scene: Scene, stack: WholeStack, tenant: Tenant) -> str:
+    """Put the tenant on another plan, saying why; return its id."""
+    headers = {"authorization": f"Bearer {scene.stack.operator_key}", "maestro-reason": "signed contract 7"}
+    url = f"{scene.stack.quota}/v1/tenants/{tenant.tenant_id}/plan"
+
+    def is_moved() -> bool:  # 503 until quota has heard of the tenant
+        return httpx.put(url, json={"plan_id": "pro"}, headers=headers, trust_env=False).is_success
+
+    stack.wait_for(is_moved, "the tenant is on its new plan")
+    return tenant.tenant_id
+
+
 @pytest.fixture(scope="module")
 def forgeries() -> dict[str, Any]:
     return {"sent": 0, "rejected": 0}
@@ -87,6 +99,7 @@ def ending(stack: WholeStack, forgeries: dict[str, Any]) -> Ending:
             for answer in (over_http(scene, key, forged(tricks)), over_grpc(stack, key, forged(tricks))):
                 forgeries["rejected"] += answer.partial_success.rejected_spans
         forgeries["event"] = send_event(scene, mine.key, yours)
+        forgeries["moved"] = move_to_pro(scene, stack, stranger)
 
     stack.wait_until_ready()
     return perform(stack, steady(0.1), Play(during={}, before_close=forge))
@@ -107,6 +120,31 @@ def test_one_trace_leads_from_the_close_request_to_the_signed_invoice(ending: En
     tenants = {tenant.tenant_id for tenant in ending.cast.tenants}
     seen = asyncio.run(traces_of(stack.addresses.kafka_bootstrap, tenants))
     assert seen == {(topic, tenant): {ending.trace_id} for topic in WAY for tenant in tenants}
+
+
+def test_what_people_changed_at_three_services_is_in_the_record_of_one(
+    ending: Ending, forgeries: dict[str, Any], stack: WholeStack
+) -> None:
+    ours = {tenant.tenant_id for tenant in ending.cast.tenants}
+    wanted = {("invoicing", "close.requested", tenant) for tenant in ours}
+    wanted |= {("identity", action, tenant) for tenant in ours for action in ("tenant.registered", "key.issued")}
+    wanted |= {("quota", "plan.assigned", forgeries["moved"])}
+    stack.wait_for(lambda: wanted <= set(changes_of(stack)), "all changes are in the record")
+    [moved] = [change for change in entries_of(stack) if change["tenant_id"] == forgeries["moved"] and change["reason"]]
+    assert moved["actor"] == stack.addresses.operator_key.split("_")[2]
+    assert (moved["reason"], moved["details"]["plan"]) == ("signed contract 7", "pro/1")
+
+
+def entries_of(stack: WholeStack) -> list[dict[str, Any]]:
+    """Return the newest entries of the record of changes, as evidence shows them to the operator."""
+    headers = {"authorization": f"Bearer {stack.addresses.operator_key}"}
+    answer = httpx.get(f"{stack.addresses.evidence}/v1/audit?limit=500", headers=headers, trust_env=False)
+    entries: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
+    return entries
+
+
+def changes_of(stack: WholeStack) -> list[tuple[str, str, str | None]]:
+    return [(entry["service"], entry["action"], entry["tenant_id"]) for entry in entries_of(stack)]
 
 
 async def traces_of(bootstrap: str, tenants: set[str]) -> dict[tuple[str, str], set[str]]:

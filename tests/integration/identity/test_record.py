@@ -13,7 +13,7 @@ from libs.access.keys import digest_of
 from libs.bus.envelope import decode, meta_of
 from libs.bus.kafka import KafkaBus
 from libs.bus.records import Record
-from libs.schemas.events import KeyChanged, TenantChanged
+from libs.schemas.events import ChangeRecorded, KeyChanged, TenantChanged
 from libs.store.roles import database_of
 from tests.integration.identity.conftest import Identity, connected
 from tests.support.conditions import eventually
@@ -43,9 +43,9 @@ async def everything_in(rows: asyncpg.Connection) -> str:
     return dump.getvalue().decode()
 
 
-async def read_all(bus: KafkaBus, count: int, about: str) -> list[Record]:
-    """Return the records of tenant-changes whose value mentions `about`, once there are `count`."""
-    reader = bus.reader("tenant-changes")
+async def read_all(bus: KafkaBus, count: int, about: str, topic: str = "tenant-changes") -> list[Record]:
+    """Return the records of the topic whose value mentions `about`, once there are `count`."""
+    reader = bus.reader(topic)
     await reader.start()
     found: list[Record] = []
 
@@ -116,6 +116,39 @@ async def test_every_change_names_its_actor_its_request_and_its_reason(
         ("key.issued", f"key/{key_id}", operator_id, "req-1", "signed contract 7"),
         ("key.revoked", f"key/{key_id}", operator_id, "req-2", None),
     ]
+
+
+async def test_every_change_is_said_for_the_record_of_changes_and_a_repeated_one_once(
+    identity: Identity, bus: KafkaBus
+) -> None:
+    why = {"x_request_id": "req-audit", "maestro_reason": "signed contract 8"}
+    made = await identity.call("POST", "/v1/tenants", body={"name": "Acme"}, idempotency_key="audited", **why)
+    await identity.call("POST", "/v1/tenants", body={"name": "Acme"}, idempotency_key="audited", **why)
+    key_id = made.json()["key"]["key_id"]
+    await identity.call("DELETE", f"/v1/keys/{key_id}", x_request_id="req-audit-2")
+    await identity.call("DELETE", f"/v1/keys/{key_id}", x_request_id="req-audit-2")
+    end = await identity.call("POST", "/v1/tenants", body={"name": "Last"}, x_request_id="req-audit-end")
+
+    said = await read_all(bus, 5, "req-audit", "identity-audit")
+
+    acme, last = made.json()["tenant"]["tenant_id"], end.json()["tenant"]["tenant_id"]
+    changes = [decode(one, ChangeRecorded).data for one in said]
+    assert [(one.action, one.subject, one.reason) for one in changes[:4]] == [
+        ("tenant.registered", f"tenant/{acme}", "signed contract 8"),
+        ("key.issued", f"key/{key_id}", "signed contract 8"),
+        ("key.revoked", f"key/{key_id}", None),
+        ("tenant.registered", f"tenant/{last}", None),
+    ]
+    assert {one.actor for one in changes} == {identity.operator.split("_")[2]}
+    assert {one.tenant_id for one in changes} == {acme, last}
+
+
+@pytest.mark.parametrize("reason", ["a\u202eb", "r" * 201], ids=["bidirectional", "long"])
+async def test_a_reason_that_cannot_be_kept_stops_the_change(identity: Identity, reason: str) -> None:
+    sent = reason.encode().decode("latin-1")
+    answer = await identity.call("POST", "/v1/tenants", body={"name": "Acme"}, maestro_reason=sent)
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "bad_reason")
 
 
 async def test_a_repeated_revocation_is_no_second_change(identity: Identity, rows: asyncpg.Connection) -> None:

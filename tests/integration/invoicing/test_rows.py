@@ -9,7 +9,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from libs.schemas.events import WindowTotalled
+from libs.schemas.events import ChangeRecorded, WindowTotalled
 from libs.schemas.values import TenantId
 from libs.signing.keys import SigningKey
 from libs.store.pool import Pool, Tx, transaction
@@ -176,7 +176,12 @@ async def test_a_period_asked_for_again_is_the_same_close_and_is_said_once(pool:
         first = await desk.request(tx)
         second = await desk.request(tx)
         said = await tx.fetchval("SELECT count(*) FROM outbox WHERE topic = 'close-requests'")
+        [recorded] = await tx.fetch("SELECT value FROM outbox WHERE topic = 'invoicing-audit'")
     assert (first == second, said) == (True, 1)
+    change = ChangeRecorded.model_validate_json(recorded["value"])
+    assert (change.action, change.tenant_id, change.subject) == ("close.requested", TENANT, f"close/{first}")
+    assert (change.actor, change.request_id, change.reason) == (BY.actor, BY.request_id, BY.reason)
+    assert change.details == {"period": "2026-10", "early": "false"}
 
 
 async def test_two_requests_at_once_ask_for_one_close(pool: Pool, desk: Desk) -> None:

@@ -13,7 +13,7 @@ from libs.access.acts import Act
 from libs.bus.envelope import EventMeta, Received
 from libs.bus.records import Record
 from libs.runtime.clock import ManualClock
-from libs.schemas.events import TenantChanged, TenantPlanChanged
+from libs.schemas.events import ChangeRecorded, TenantChanged, TenantPlanChanged
 from libs.store.opening import Pools
 from libs.store.pool import Pool, transaction
 from services.quota.domain.catalogue import read_catalogue
@@ -64,6 +64,11 @@ async def last_said(pool: Pool) -> TenantPlanChanged:
     return TenantPlanChanged.model_validate_json(
         await pool.fetchval("SELECT value FROM outbox ORDER BY id DESC LIMIT 1")
     )
+
+
+async def recorded(pool: Pool) -> list[ChangeRecorded]:
+    rows = await pool.fetch("SELECT value FROM outbox WHERE topic = 'quota-audit' ORDER BY id")
+    return [ChangeRecorded.model_validate_json(row["value"]) for row in rows]
 
 
 def received(event: TenantChanged) -> Received[TenantChanged]:
@@ -161,6 +166,10 @@ async def test_a_change_keeps_who_made_it_in_which_request_and_why(
 
     rows = await pool.fetch("SELECT actor, request_id, reason FROM tenant_plan_history ORDER BY assignment_id")
     assert [tuple(row) for row in rows] == [("registration", "1", None), ("an-operator", "request-1", "upgrade")]
+    [change] = await recorded(pool)
+    assert (change.action, change.subject, change.tenant_id) == ("plan.assigned", f"tenant/{TENANT}", TENANT)
+    assert (change.actor, change.request_id, change.reason) == ("an-operator", "request-1", "upgrade")
+    assert change.details["plan"] == "pro/1"
 
 
 async def test_what_was_planned_and_given_up_is_kept_as_withdrawn(
@@ -172,6 +181,9 @@ async def test_what_was_planned_and_given_up_is_kept_as_withdrawn(
 
     held = await assign(pools, assigning, "enterprise")
 
+    await assign(pools, assigning, "enterprise")  # again: no change, and none is recorded
+
+    assert [change.details["plan"] for change in await recorded(pool)] == ["pro/1", "enterprise/1"]
     withdrawn = await pool.fetch("SELECT plan_id FROM tenant_plan_history WHERE withdrawn_at IS NOT NULL")
     assert [row["plan_id"] for row in withdrawn] == ["pro"]
     assert held.plan.plan_id == "enterprise"
