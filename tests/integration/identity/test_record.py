@@ -145,8 +145,8 @@ async def test_every_change_is_said_for_the_record_of_changes_and_a_repeated_one
 
 @pytest.mark.parametrize("reason", ["a\u202eb", "r" * 201], ids=["bidirectional", "long"])
 async def test_a_reason_that_cannot_be_kept_stops_the_change(identity: Identity, reason: str) -> None:
-    sent = reason.encode().decode("latin-1")
-    answer = await identity.call("POST", "/v1/tenants", body={"name": "Acme"}, maestro_reason=sent)
+    headers = {b"authorization": f"Bearer {identity.operator}".encode(), b"maestro-reason": reason.encode()}
+    answer = await identity.client.post("/v1/tenants", json={"name": "Acme"}, headers=headers)
 
     assert (answer.status_code, answer.json()["error"]) == (400, "bad_reason")
 
