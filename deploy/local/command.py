@@ -171,5 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="maestro")
     except StackError as problem:
-        sys.stderr.write(f"{problem.message}\n" + (f"try: {problem.fix}\n" if problem.fix else ""))
+        printable = import_module("libs.runtime.printable").printable
+        lines = [*problem.message.splitlines(), *([f"try: {problem.fix}"] if problem.fix else [])]
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
         sys.exit(1)

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from deploy.local.checks import Finding, Verdict, check_all
-from deploy.local.screens import open_console
+from deploy.local.screens import open_console, shown
 
 OK, FAILED = 0, 1
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.MISSING: "red"}
@@ -38,8 +37,8 @@ def _show_findings(console: Console, findings: Sequence[Finding]) -> None:
         table.add_column(title, overflow="fold")
     for finding in findings:
         verdict = f"[{COLOURS[finding.verdict]}]{finding.verdict}[/]"
-        table.add_row(finding.subject, verdict, escape(finding.found))
+        table.add_row(finding.subject, verdict, shown(finding.found))
     console.print(table)
     for finding in findings:
         if finding.fix:
-            console.print(f"[bold]{finding.subject}[/]: {escape(finding.fix)}", highlight=False, soft_wrap=True)
+            console.print(f"[bold]{finding.subject}[/]: {shown(finding.fix)}", highlight=False, soft_wrap=True)

@@ -9,6 +9,8 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import IO
 
+from libs.runtime.printable import printable
+
 LOG_BYTES_MAX = 10 * 1024 * 1024  # with the one kept before it at most 20 MB a part, days of an idle stack
 TAIL_LINES = 10
 LINE_CHARACTERS_MAX = 400  # cut in a summary; the file has it whole
@@ -43,11 +45,11 @@ def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
 
 
 def short_tail(path: Path) -> tuple[str, ...]:
-    """The last ten lines, each cut to a length that fits a terminal, without what could move its cursor.
+    """The last ten lines, each cut to a length that fits a terminal, what could move its cursor written out.
 
     Of a service's JSON line: when, how grave, what; of a traceback the line that names the error.
     """
-    return tuple(_plain(_in_words(line)[:LINE_CHARACTERS_MAX]) for line in tail(path))
+    return tuple(printable(_in_words(line)[:LINE_CHARACTERS_MAX]) for line in tail(path))
 
 
 def _in_words(line: str) -> str:
@@ -67,7 +69,3 @@ def _error_of(text: str) -> str:
     if frames:
         after = list(dropwhile(lambda line: line.startswith(" "), after))  # the frame's source
     return " ".join(line.strip() for line in after)
-
-
-def _plain(line: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in line)

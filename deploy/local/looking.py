@@ -12,8 +12,9 @@ from typing import Any
 from deploy.local.errors import Missing
 from deploy.local.logs import tail
 from deploy.local.places import Places, find_places, state_folder
-from deploy.local.screens import open_console, show_table
+from deploy.local.screens import open_console, show_table, shown
 from deploy.local.status import PartStatus, StackStatus, live_status
+from libs.runtime.printable import printable
 
 OK, NOT_RUNNING = 0, 3  # 3 is what init scripts answer for a service that does not run
 FOLLOW_EVERY_S = 0.2
@@ -27,7 +28,7 @@ def status(*, as_json: bool) -> int:
         sys.stdout.write(json.dumps(_document(state, running), indent=1) + "\n")
     elif running is None:
         open_console().print(
-            f"nothing is running in {state}; start it with: maestro up", highlight=False, soft_wrap=True
+            f"nothing is running in {shown(str(state))}; start it with: maestro up", highlight=False, soft_wrap=True
         )
     else:
         show_table(open_console(), running)
@@ -104,5 +105,6 @@ def _print_new(path: Path, start: int, *, named: bool) -> int:
 
 
 def _print_line(path: Path, line: str, *, named: bool) -> None:
-    sys.stdout.write(f"{path.stem:10} {line}\n" if named else f"{line}\n")
+    text = printable(line.expandtabs())  # as the file has it but for what a terminal would obey
+    sys.stdout.write(f"{path.stem:10} {text}\n" if named else f"{text}\n")
     sys.stdout.flush()

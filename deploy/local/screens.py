@@ -15,6 +15,7 @@ from rich.table import Table
 from deploy.local.logs import short_tail
 from deploy.local.places import Places
 from deploy.local.status import PartStatus, Phase, StackStatus
+from libs.runtime.printable import printable
 
 COLOURS = {Phase.READY: "green", Phase.FAILED: "red", Phase.SILENT: "red", Phase.RESTARTING: "yellow"}
 NAME_WIDTH = 10
@@ -25,8 +26,13 @@ SECONDS_A_MINUTE, SECONDS_AN_HOUR, SECONDS_A_DAY = 60, 3600, 86400
 
 def open_console() -> Console:
     """The terminal; wide where the output goes to a file or a pipe, so that no address is broken over lines."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+    console = Console(emoji=False)
+    return console if console.is_terminal else Console(width=PIPE_WIDTH, emoji=False)
+
+
+def shown(text: str) -> str:
+    """Return foreign text as markup that prints it: no tag of it is one, no character of it moves the cursor."""
+    return escape(printable(text))
 
 
 class Progress:
@@ -79,13 +85,15 @@ class Progress:
         self._line(part.name, text, COLOURS.get(part.phase, ""))
 
     def _line(self, name: str, text: str, colour: str) -> None:
-        shown = f"[{colour}]{escape(text)}[/]" if colour else escape(text)
-        self._console.print(f"{self.elapsed_s():6.1f} s  {name:{NAME_WIDTH}} {shown}", highlight=False, soft_wrap=True)
+        line = f"[{colour}]{shown(text)}[/]" if colour else shown(text)
+        self._console.print(
+            f"{self.elapsed_s():6.1f} s  {shown(name):{NAME_WIDTH}} {line}", highlight=False, soft_wrap=True
+        )
 
     def _show_waits(self, status: StackStatus) -> None:
         waits = [part for part in status.parts if part.phase in (Phase.PREPARING, Phase.STARTING, Phase.RESTARTING)]
         if self._spinner:
-            self._spinner.update(escape(", ".join(f"{part.name} ({part.answer or part.detail})" for part in waits)))
+            self._spinner.update(shown(", ".join(f"{part.name} ({part.answer or part.detail})" for part in waits)))
         elif waits and time.monotonic() - self._reminded > REMIND_S:
             self._remind(waits)
 
@@ -106,7 +114,7 @@ def show_table(console: Console, status: StackStatus) -> None:
         colour = COLOURS.get(part.phase, "")
         phase = f"[{colour}]{part.phase}[/]" if colour else part.phase.value
         pid = str(part.process.pid) if part.process else "-"
-        table.add_row(part.name, phase, pid, uptime(part), str(part.restarts), escape(_places_of(part)))
+        table.add_row(part.name, phase, pid, uptime(part), str(part.restarts), shown(_places_of(part)))
     console.print(table)
 
 
@@ -130,11 +138,11 @@ def uptime(part: PartStatus) -> str:
 
 def show_failure(console: Console, part: PartStatus, places: Places) -> None:
     """Name the part, show its last ten log lines and one command to try."""
-    console.print(f"[bold red]{part.name} failed:[/] {escape(part.detail)}", highlight=False, soft_wrap=True)
+    console.print(f"[bold red]{shown(part.name)} failed:[/] {shown(part.detail)}", highlight=False, soft_wrap=True)
     log = places.log_of(part.name)
     lines = short_tail(log)
     if lines:
-        console.print(f"the last lines of {log}:", highlight=False, soft_wrap=True)
+        console.print(f"the last lines of {shown(str(log))}:", highlight=False, soft_wrap=True)
     for line in lines:
-        console.print(f"  [dim]|[/] {escape(line)}", highlight=False, soft_wrap=True)
-    console.print(f"try: [bold]{escape(part.fix)}[/]", highlight=False, soft_wrap=True)
+        console.print(f"  [dim]|[/] {shown(line)}", highlight=False, soft_wrap=True)
+    console.print(f"try: [bold]{shown(part.fix)}[/]", highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from deploy.local.control import bring_up, take_down
 from deploy.local.control import restart as roll
 from deploy.local.errors import Missing, NotOurs
 from deploy.local.places import Places, find_places, lay_places, state_folder
-from deploy.local.screens import Progress, open_console, show_failure, show_table
+from deploy.local.screens import Progress, open_console, show_failure, show_table, shown
 from deploy.local.services import SERVICES
 from deploy.local.status import Phase, StackStatus, live_status
 
@@ -67,7 +67,7 @@ def _say_moved(console: Console, status: StackStatus) -> None:
 
 
 def _say_next(console: Console, places: Places) -> None:
-    console.print(f"operator key: {places.operator_key}", highlight=False, soft_wrap=True)
+    console.print(f"operator key: {shown(str(places.operator_key))}", highlight=False, soft_wrap=True)
     console.print("next: maestro demo | maestro status | maestro logs metering -f | maestro down", highlight=False)
 
 
@@ -83,7 +83,7 @@ def restart(names: Sequence[str]) -> int:
     for part in status.failed():
         show_failure(console, part, places)
     ends = [f"{part.name} {part.last_end}" for part in status.parts if part.name in chosen]
-    console.print(f"after {progress.elapsed_s():.1f} s: " + ", ".join(ends), highlight=False, soft_wrap=True)
+    console.print(f"after {progress.elapsed_s():.1f} s: " + shown(", ".join(ends)), highlight=False, soft_wrap=True)
     return FAILED if status.failed() else OK
 
 

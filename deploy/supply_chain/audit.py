@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from deploy.local.screens import shown
 from deploy.supply_chain.advisories import Accepted, Advisory, Pin, Verdict, accepted_of, advisories_in, judge, pins_of
 from libs.runtime.errors import MaestroError
 from libs.runtime.outbound import Outbound, OutboundRules
@@ -64,7 +64,11 @@ def _show(console: Console, verdicts: Sequence[Verdict]) -> None:
         for one in (*verdict.open, *verdict.accepted):
             state = "open" if one in verdict.open else "accepted"
             table.add_row(
-                str(verdict.pin), one.id, state, ", ".join(one.fixed_in) or "-", escape(one.summary or "no summary")
+                str(verdict.pin),
+                shown(one.id),
+                state,
+                shown(", ".join(one.fixed_in)) or "-",
+                shown(one.summary or "no summary"),
             )
         if not verdict.known:
             table.add_row(str(verdict.pin), "-", "not known", "-", "the index says nothing of this version")

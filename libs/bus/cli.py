@@ -13,6 +13,7 @@ from libs.bus.kafka import KafkaBus
 from libs.bus.operator import BadReset, Reset, Step, Target, raise_epoch, reset_committed, reset_offset
 from libs.bus.ports import Bus
 from libs.runtime.errors import MaestroError
+from libs.runtime.printable import printable
 from libs.runtime.settings import ServiceSettings
 from libs.store.pool import Pool, open_pool
 from libs.store.roles import Role
@@ -33,9 +34,9 @@ def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = _from
     try:
         lines = asyncio.run(_run(chosen, settings_of(chosen.service)))
     except MaestroError as error:
-        print(f"maestro bus: {error.title}: {error.detail}", file=sys.stderr)
+        print(printable(f"maestro bus: {error.title}: {error.detail}"), file=sys.stderr)
         return 1
-    print("\n".join(lines))
+    print("\n".join(map(printable, lines)))
     return 0
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
 
 import orjson
 
+from libs.runtime.printable import printable_json
 from libs.runtime.tracing import current_span_id, current_trace_id
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line; control characters are escaped by the encoding itself."""
+    """One JSON object a line; whatever a terminal would not just print (printable.py) is escaped."""
 
     def __init__(self, service: str) -> None:
         """Name the service that every line carries."""
@@ -36,7 +38,14 @@ class JsonLines(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
+        return printable_json(_encoded(line))
+
+
+def _encoded(line: dict[str, object]) -> str:
+    try:
         return orjson.dumps(line, default=str).decode("utf-8")
+    except TypeError:  # a lone surrogate, a number past 64 bits, a key that is no text: no reason to lose the line
+        return json.dumps(line, default=str, skipkeys=True)
 
 
 def start_logging(service: str, level: str) -> None:

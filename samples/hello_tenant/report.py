@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.json import JSON
 from rich.text import Text
 
+from libs.runtime.printable import printable
 from samples.hello_tenant.ledger import Ledger, Row
 from samples.hello_tenant.proof import Hold
 from samples.hello_tenant.screen import Screen
@@ -28,10 +29,10 @@ def show_refusals(hold: Hold, screen: Screen, refusals: Sequence[Mapping[str, An
     hold(bool(refusals), "a tenant over its quota was refused")
     for refusal in refusals:
         headers, body = refusal["headers"], refusal["body"]
-        lines = [f"{name}: {headers.get(name, '(absent)')}" for name in SHOWN_HEADERS]
+        lines = [printable(f"{name}: {headers.get(name, '(absent)')}") for name in SHOWN_HEADERS]
         screen.panel(
             f"HTTP {refusal['status']}, over {refusal['limit']}",
-            Group(Text("\n".join(lines)), Text(), JSON(json.dumps(body))),
+            Group(Text("\n".join(lines)), Text(), JSON(json.dumps(body), ensure_ascii=True)),
         )
         hold(_is_complete(refusal), "a problem document with error, retryAfter, and the HTTP fields to go by")
         hold(

@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from libs.runtime.printable import printable
+
 LOG_WIDTH = 120  # of a log file, where rich would otherwise assume 80 and break ids
 
 
@@ -24,13 +26,13 @@ class Wait:
 
     def __init__(self, bar: Progress, text: str) -> None:
         self._bar = bar
-        self._task = bar.add_task(text, total=None)
+        self._task = bar.add_task(printable(text), total=None)
         self.text = text
 
     def say(self, text: str, done: int | None = None, total: int | None = None) -> None:
         """Show what is waited for now, and how much of it is done."""
         self.text = text
-        self._bar.update(self._task, description=text, completed=done, total=total)
+        self._bar.update(self._task, description=printable(text), completed=done, total=total)
 
 
 class Screen:
@@ -44,22 +46,22 @@ class Screen:
     def headline(self, text: str) -> None:
         """Begin a step."""
         self.console.print()
-        self.console.print(Text(text, style="bold"))
+        self.console.print(Text(printable(text), style="bold"))
 
     def line(self, text: str, style: str = "") -> None:
         """Say one thing."""
-        self.console.print(Text(f"  {text}", style=style), soft_wrap=True)
+        self.console.print(Text(f"  {printable(text)}", style=style), soft_wrap=True)
 
     def check(self, is_true: bool, text: str) -> None:
         """Say that something holds, or that it does not."""
         mark, style = ("✓", "green") if is_true else ("✗", "bold red")
-        self.console.print(Text.assemble(f"  {mark} ", text, style=style), soft_wrap=True)
+        self.console.print(Text.assemble(f"  {mark} ", printable(text), style=style), soft_wrap=True)
 
     @contextmanager
     def wait(self, text: str) -> Iterator[Wait]:
         """Show that the block is waited for, and afterwards how long it took."""
         started = time.monotonic()
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn())
         if not self.console.is_terminal:
             self.line(f"… {text}")
         with Progress(
@@ -70,15 +72,15 @@ class Screen:
         self.line(f"✓ {current.text} ({time.monotonic() - started:.1f} s)", style="green")
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print a table; columns whose name starts with `>` hold numbers."""
+        """Print a table; columns whose name starts with `>` hold numbers. No text in it is markup."""
         table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
         for column in columns:
             table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(str(cell) for cell in row))
+            table.add_row(*(Text(printable(str(cell))) for cell in row))
         self.console.print()
         self.console.print(table)
 
     def panel(self, title: str, content: RenderableType) -> None:
         """Print something in a frame."""
-        self.console.print(Panel(content, title=title, title_align="left"))
+        self.console.print(Panel(content, title=Text(printable(title)), title_align="left"))

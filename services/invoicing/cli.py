@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import httpx
 
+from libs.runtime.printable import printable
+
 DEFAULT_URL: Final = "http://127.0.0.1:7104"  # where the embedded stack serves invoicing unless the port was taken
 DEFAULT_KEY_FILE: Final = Path(__file__).resolve().parents[2] / ".maestro" / "secrets" / "operator.key"
 TIMEOUT_S: Final = 30.0
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         why = f"{chosen.url} does not answer ({error}); see `maestro status`, or name the address with --url"
     except (Failed, OSError, httpx.InvalidURL) as error:
         why = str(error)
-    print(f"maestro invoicing: {why}", file=sys.stderr)
+    print(f"maestro invoicing: {printable(why)}", file=sys.stderr)
     return 1
 
 
@@ -46,7 +48,7 @@ def list_invoices(client: httpx.Client, tenant: str | None, period: str | None) 
     for one in _invoices(client, {"tenant": tenant, "period": period}):
         total = f"{one['totals']['total']} {one['totals']['currency']}"
         row = f"{one['number']:14}{one['tenant_id']:28}{one['period']:10}{one['status']:9}{total:>16}"
-        print(f"{row}  {one['invoice_id']}")
+        print(printable(f"{row}  {one['invoice_id']}"))
     return 0
 
 
@@ -61,7 +63,7 @@ def get_files(client: httpx.Client, invoice_id: str, to: Path | None) -> int:
         answer = client.get(f"/v1/invoices/{invoice_id}/files/{file['name']}")
         _refused(answer)
         (folder / file["name"]).write_bytes(answer.content)
-        print(f"{file['sha256']}  {folder / file['name']}")
+        print(printable(f"{file['sha256']}  {folder / file['name']}"))
     if invoice["status"] != "signed":
         print("the manifest is not signed yet: get the files again in a moment", file=sys.stderr)
     return 0

@@ -28,11 +28,11 @@ def test_a_part_without_a_log_has_no_last_lines(tmp_path: Path) -> None:
     assert short_tail(tmp_path / "part.log") == ()
 
 
-def test_a_summary_has_ten_lines_without_control_characters(tmp_path: Path) -> None:
+def test_a_summary_has_ten_lines_whose_control_characters_are_written_out(tmp_path: Path) -> None:
     log = tmp_path / "part.log"
     log.write_text("\x1b[2Jcleared\n" * 12)
 
-    assert short_tail(log) == (" [2Jcleared",) * 10
+    assert short_tail(log) == (r"\x1b[2Jcleared",) * 10
 
 
 def test_a_services_line_is_told_in_words_and_a_traceback_by_its_error(tmp_path: Path) -> None:
