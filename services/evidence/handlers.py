@@ -87,9 +87,7 @@ class Reading:
         async with rows_of(tenants, self.pools, caller, "artifacts are listed") as tx:
             return await list_artifacts(tx, tenants=tenants, before=before, limit=limit)
 
-    async def audit(
-        self, caller: Principal, asked: AuditQuery, before: int | None, limit: int
-    ) -> list[AuditEntry]:
+    async def audit(self, caller: Principal, asked: AuditQuery, before: int | None, limit: int) -> list[AuditEntry]:
         """Return one page of the record of changes, newest first."""
         async with rows_of(None, self.pools, caller, "the record of changes is read") as tx:
             return await entries_before(tx, asked, before, limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,10 +23,12 @@ from libs.schemas.events import ChangeRecorded
 from libs.store.pool import Pool, transaction
 from services.evidence.consumer import audit_consumer
 from services.evidence.handlers import Reading, Recorder
+from services.evidence.store import MIGRATIONS
 from services.evidence.store.objects import ObjectStore
 from tests.integration.evidence.test_http import BLIND, OPERATOR, OWN, Service, serving
 from tests.support.access import NOW, api_key, tenant_id
 from tests.support.conditions import eventually
+from tests.support.stores import as_owner, pools_on
 
 TENANT = tenant_id(1)
 KEY = f"key/{api_key(5).key_id}"
@@ -53,6 +55,7 @@ def said(topic: str, event: ChangeRecorded, event_id: uuid.UUID | None = None) -
 class Audit:
     """Evidence's consumer of changes on a real database and a broker in memory, and its HTTP."""
 
+    dsn: str
     pool: Pool
     bus: MemoryBus
     http: Service
@@ -81,12 +84,14 @@ class Audit:
 
 
 @pytest.fixture
-async def audit(pool: Pool, objects: ObjectStore) -> AsyncIterator[Audit]:
+async def audit(fresh_database: Callable[..., str], objects: ObjectStore) -> AsyncIterator[Audit]:
     bus = MemoryBus()
     await bus.ensure_topics(topics_of("evidence"))
-    transport = httpx.ASGITransport(await serving(Reading(pool, objects)), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://evidence") as client:
-        yield Audit(pool, bus, Service(client))
+    dsn = fresh_database("evidence")
+    async with pools_on(dsn, [MIGRATIONS]) as pools:
+        transport = httpx.ASGITransport(await serving(Reading(pools, objects)), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://evidence") as client:
+            yield Audit(dsn, pools.worker, bus, Service(client))
 
 
 async def test_a_change_is_kept_as_it_was_said_with_the_service_whose_topic_it_came_on(audit: Audit) -> None:
@@ -166,9 +171,11 @@ async def test_what_cannot_be_asked_is_a_400(audit: Audit, query: str, code: str
 async def test_no_statement_alters_the_record(audit: Audit, edit: str) -> None:
     await audit.hears(said("identity-audit", change()))
 
-    with pytest.raises(asyncpg.PostgresError, match="appended to"):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with transaction(audit.pool) as tx:
             await tx.execute(edit)
+    with pytest.raises(asyncpg.PostgresError, match="appended to"):
+        await as_owner(audit.dsn, edit)
 
 
 async def test_a_record_that_says_no_change_is_set_aside_and_holds_up_none(audit: Audit) -> None:
