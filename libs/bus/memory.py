@@ -27,6 +27,7 @@ from libs.bus.ports import (
     Reader,
     Seen,
     Subscriber,
+    Voice,
 )
 from libs.bus.records import Message, Record, TopicPartition
 from libs.runtime.clock import Clock, SystemClock
@@ -79,6 +80,8 @@ class MemoryBus:
         self._groups: dict[str, _Group] = {}
         self._marks: dict[str, dict[TopicPartition, Mark]] = {}
         self._news = asyncio.Event()
+        self._newest: dict[str, int] = {}
+        self._heard: dict[tuple[str, TopicPartition], int] = {}
 
     async def start(self) -> None:
         """Connect."""
@@ -91,6 +94,10 @@ class MemoryBus:
     def publisher(self) -> Publisher:
         """The one publisher."""
         return MemoryPublisher(self)
+
+    def voice(self, name: str) -> Voice:
+        """Return a publisher under `name`."""
+        return MemoryVoice(self, name)
 
     async def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Create those that do not exist, with their dead letter topics."""
@@ -205,6 +212,12 @@ class MemoryBus:
             raise Unavailable(f"topic {topic} does not exist yet")
         return self._topics[topic].logs
 
+    def target_of(self, message: Message) -> TopicPartition:
+        """Return where the message goes."""
+        count = len(self.logs(message.topic))
+        number = partition_of(message.key, count) if message.partition is None else message.partition
+        return TopicPartition(message.topic, number)
+
     def append(self, message: Message) -> None:
         """Append one message; raises TooLarge over the topic's bound."""
         logs = self.logs(message.topic)
@@ -212,13 +225,24 @@ class MemoryBus:
         size = len(message.key or b"") + len(message.value or b"")
         if size > spec.max_record_bytes:
             raise TooLarge(f"publishing to {message.topic}: larger than the topic's max.message.bytes")
-        number = partition_of(message.key, len(logs)) if message.partition is None else message.partition
+        number = self.target_of(message).partition
         log = logs[number]
         log.records.append(
             Record(message.topic, number, log.end, message.key, message.value, message.headers, self.now_ms())
         )
         log.end += 1
         self._news.set()
+
+    def new_epoch(self, name: str) -> int:
+        """Return an epoch for a voice that is greater than those of all voices of that name before it."""
+        self._newest[name] = self._newest.get(name, -1) + 1
+        return self._newest[name]
+
+    def fence(self, name: str, epoch: int, target: TopicPartition) -> None:
+        """Let the voice write there; raises Unavailable where a newer one of its name has written."""
+        if epoch < self._heard.get((name, target), 0):
+            raise Unavailable("a newer process speaks in our place")
+        self._heard[name, target] = epoch
 
     def now_ms(self) -> int:
         """Return the broker's clock."""
@@ -276,6 +300,28 @@ class MemoryPublisher:
             if until_s is not None and loop.time() > until_s:
                 raise Unavailable("what was to be published came too late")
             self._bus.append(message)
+
+
+class MemoryVoice(MemoryPublisher):
+    """See `libs.bus.ports.Voice`."""
+
+    def __init__(self, bus: MemoryBus, name: str) -> None:
+        """Publish to `bus` under `name`; the newest from the first message on."""
+        super().__init__(bus)
+        self._name = name
+        self._epoch: int | None = None
+
+    async def renew(self) -> None:
+        """Be the newest from the next message on."""
+        self._epoch = None
+
+    async def publish(self, messages: Sequence[Message], *, until_s: float | None = None) -> None:
+        """Append all in order, none past `until_s`, none where a newer voice has written."""
+        if self._epoch is None:
+            self._epoch = self._bus.new_epoch(self._name)
+        for message in messages:
+            self._bus.fence(self._name, self._epoch, self._bus.target_of(message))
+            await super().publish([message], until_s=until_s)
 
 
 class MemorySubscriber:

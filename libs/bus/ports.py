@@ -85,6 +85,18 @@ class Publisher(Protocol):
         ...
 
 
+class Voice(Publisher, Protocol):
+    """A publisher under a name, of which the newest counts.
+
+    What an earlier one of that name still has in hand is refused in every partition in which the newest has written:
+    also what lay in its client while the process stood still. It raises Unavailable there.
+    """
+
+    async def renew(self) -> None:
+        """Be the newest from the next `publish` on. Call it when the right to speak under the name was gained."""
+        ...
+
+
 class Subscriber(Protocol):
     """One member of a consumer group. Positions come from its user, who may have asked the bus what is committed."""
 
@@ -166,6 +178,10 @@ class Bus(Protocol):
     @property
     def publisher(self) -> Publisher:
         """The process's one publisher."""
+        ...
+
+    def voice(self, name: str) -> Voice:
+        """Return a publisher under `name`, for whoever speaks alone: a relay. It ends with the bus."""
         ...
 
     async def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:

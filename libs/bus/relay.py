@@ -20,12 +20,13 @@ import asyncpg
 
 from libs.bus import lease, metrics, sequencing
 from libs.bus.backoff import Backoff
+from libs.bus.marks import relay_group
 from libs.bus.outbox import CHANNEL
 from libs.bus.ports import Bus
 from libs.bus.vouching import Vouching
 from libs.runtime.crashpoints import crash_point
 from libs.runtime.errors import Unavailable
-from libs.store.pool import Pool, connection, transaction
+from libs.store.pool import Pool, Tx, connection, transaction
 
 POLL_S: Final = 0.2  # what a missed wake-up costs at most
 STANDBY_S: Final = 1.0  # how often one without the lease asks for it
@@ -52,6 +53,7 @@ class Relay:
         """
         self._pool = pool
         self._bus = bus
+        self._voice = bus.voice(relay_group(service))
         self._vouching = Vouching(pool, bus, service)
         self._holder = f"{service}.{instance}"
         self._token = uuid.uuid4()
@@ -101,29 +103,35 @@ class Relay:
     async def _turn(self) -> int | None:
         """Publish one batch. Returns its size, 0 where nothing was said, None where another relay has the lease.
 
-        Raises Unavailable where the process stood still for so long that the lease may be another's by now: on a
-        compacted topic what it says then could lie last. The next turn asks for the lease again.
+        Raises Unavailable where the process stood still for so long that the lease may be another's by now, or where
+        another speaks already. The next turn asks for the lease again.
         """
         until_s = self._loop_time_s() + lease.SPEAK_S  # taken first: the lease starts later, and so ends later
         async with transaction(self._pool) as tx:
             if not await sequencing.anything_said(tx):
                 return 0
-            if not await lease.hold(tx, self._token) and not await lease.seize(
-                tx, token=self._token, holder=self._holder
-            ):
+            if not await self._has_the_lease(tx):
                 return None
             rows = await sequencing.unpublished(tx)
             if not rows:
                 await sequencing.give_out(tx, self._bus.partitions)
                 rows = await sequencing.unpublished(tx)
         crash_point("relay.sequenced")
-        await self._bus.publisher.publish([row.message() for row in rows], until_s=until_s)
+        await self._voice.publish([row.message() for row in rows], until_s=until_s)
         crash_point("relay.published")
         async with transaction(self._pool) as tx:
             await sequencing.forget(tx, [row.id for row in rows])
         metrics.PUBLISHED.add(len(rows))
         self._vouching.note(rows)
         return len(rows)
+
+    async def _has_the_lease(self, tx: Tx) -> bool:
+        if await lease.hold(tx, self._token):
+            return True
+        if not await lease.seize(tx, token=self._token, holder=self._holder):
+            return False
+        await self._voice.renew()  # what the holder before us has in hand is refused where we write
+        return True
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[None]:

@@ -21,7 +21,7 @@ from libs.bus.kafka.publisher import KafkaPublisher
 from libs.bus.kafka.reader import KafkaReader
 from libs.bus.kafka.subscriber import KafkaSubscriber
 from libs.bus.marks import Mark
-from libs.bus.ports import Committed, Publisher, Reader, Subscriber
+from libs.bus.ports import Committed, Publisher, Reader, Subscriber, Voice
 from libs.bus.records import TopicPartition
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.errors import Broken, Unavailable
@@ -48,6 +48,7 @@ class KafkaBus:
         self._client: Any = None
         self._offsets: Any = None
         self._counts: dict[str, tuple[float, int]] = {}
+        self._voices: list[KafkaPublisher] = []
         self._publisher = KafkaPublisher(bootstrap, client_id=client_id, partitions=self.partitions)
 
     async def start(self) -> None:
@@ -63,6 +64,7 @@ class KafkaBus:
                 await client.bootstrap()
                 await offsets.start()
             stack.push_async_callback(self._publisher.stop)
+            stack.push_async_callback(self._stop_voices)
             self._running = stack.pop_all()
         self._client, self._offsets = client, offsets
 
@@ -74,6 +76,16 @@ class KafkaBus:
     def publisher(self) -> Publisher:
         """The process's one publisher: idempotent, all in-sync replicas, one batch in flight per partition."""
         return self._publisher
+
+    def voice(self, name: str) -> Voice:
+        """Return a publisher under `name`, fenced by the broker: see `libs.bus.ports.Voice`."""
+        voice = KafkaPublisher(self._bootstrap, client_id=self._client_id, partitions=self.partitions, name=name)
+        self._voices.append(voice)
+        return voice
+
+    async def _stop_voices(self) -> None:
+        for voice in self._voices:
+            await voice.stop()
 
     async def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Create those that do not exist, with their dead letter topics, and wait until the broker knows them."""

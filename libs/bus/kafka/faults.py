@@ -11,15 +11,22 @@ from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
     OffsetOutOfRangeError,
+    ProducerFenced,
     RecordTooLargeError,
     TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
 )
 
 from libs.bus.ports import OutOfRange
 from libs.bus.records import TopicPartition
 from libs.runtime.errors import Broken, TooLarge, Unavailable
 
-_FORBIDDEN = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+_FORBIDDEN = (
+    TopicAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    ClusterAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
 
 @contextmanager
@@ -35,5 +42,7 @@ def in_our_words(doing: str) -> Iterator[None]:
         raise TooLarge(f"{doing}: larger than the topic's max.message.bytes: {error}") from error
     except _FORBIDDEN as error:
         raise Broken(f"{doing}: the broker does not allow it: {error!r}; check the topic's ACL") from error
+    except ProducerFenced as error:
+        raise Unavailable(f"{doing}: a newer process speaks in our place") from error
     except (KafkaError, OSError, TimeoutError) as error:
         raise Unavailable(f"{doing}: the broker does not answer: {error!r}") from error

@@ -29,6 +29,7 @@ PUBLISH_TIMEOUT_S: Final = 10.0  # longer than a broker needs to elect a leader,
 DELIVERY_TIMEOUT_MS: Final = 8_000  # within it aiokafka retries a batch by itself, without duplicates
 START_TIMEOUT_S: Final = 5.0  # for a first connection and a producer id
 STOP_TIMEOUT_S: Final = 5.0
+NAME_TIMEOUT_MS: Final = 60_000  # of transactions, which a name could have; there are none
 RECORD_OVERHEAD_BYTES: Final = 64  # lengths, offsets and small headers of one record, roughly
 RETRY_AFTER_S: Final = 2
 COMPRESSION: Final = "lz4"  # half the CPU of zstd at JSON's sizes; CPU is what two cores lack
@@ -59,8 +60,16 @@ class _Lane:
 class KafkaPublisher:
     """See the module. Connects at the first message; after any failure it starts over with a new producer id."""
 
-    def __init__(self, bootstrap: str, *, client_id: str, partitions: Callable[[str], Awaitable[int]]) -> None:
-        """Remember the address, and how to learn a topic's partition count."""
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        client_id: str,
+        partitions: Callable[[str], Awaitable[int]],
+        name: str | None = None,
+    ) -> None:
+        """Remember the address, and how to learn a topic's partition count. With a `name` it is a Voice."""
+        self._name = name
         self._address = {"bootstrap_servers": bootstrap, "client_id": client_id}
         self._partitions = partitions
         self._producer: FromAiokafka = None
@@ -83,6 +92,11 @@ class KafkaPublisher:
             self._waiting_bytes -= size
             for job in jobs:  # a caller that gives up takes back what has not been sent
                 job.done.cancel()
+
+    async def renew(self) -> None:
+        """Be the newest of our name from the next message on; see `libs.bus.ports.Voice`."""
+        if self._producer is not None:
+            self._discard(self._producer)
 
     async def stop(self) -> None:
         """Wait for what is in flight, for a bounded time, and disconnect."""
@@ -171,7 +185,7 @@ class KafkaPublisher:
                 )
                 with ExitStack() as on_failure:
                     on_failure.callback(self._leave, producer)
-                    await asyncio.wait_for(producer.start(), START_TIMEOUT_S)
+                    await asyncio.wait_for(_start(producer, self._name), START_TIMEOUT_S)
                     on_failure.pop_all()
                 self._producer = producer
             return self._producer
@@ -213,6 +227,20 @@ def _fail(error: MaestroError, finished: Iterable[_Job], lane: _Lane) -> None:
         if not job.done.done():
             job.done.set_exception(copy(error))  # one each: a raised error collects its tracebacks
     lane.jobs.clear()
+
+
+async def _start(producer: FromAiokafka, name: str | None) -> None:
+    """Start the producer; with a name, as the newest of that name.
+
+    The broker gives every producer of a transactional id the same producer id and a greater epoch, and refuses batches
+    of a smaller epoch in a partition that has seen a greater one. That holds without transactions too, and is all that
+    we want of the id: so the client knows of it only while it asks.
+    """
+    ids = producer._txn_manager  # noqa: SLF001 - there is no other way to be fenced without transactions
+    if name is not None:
+        ids.transactional_id, ids.transaction_timeout_ms = name, NAME_TIMEOUT_MS
+    await producer.start()
+    ids.transactional_id = None
 
 
 async def _stop(producer: FromAiokafka) -> None:

@@ -8,7 +8,7 @@ import pytest
 from libs.bus.lease import LEASE_S
 from libs.bus.memory import MemoryBus
 from libs.bus.outbox import say
-from libs.bus.records import Record
+from libs.bus.records import Message, Record
 from libs.bus.relay import Relay
 from libs.bus.sequencing import give_out
 from libs.runtime.errors import Unavailable
@@ -172,3 +172,20 @@ async def test_an_event_keeps_its_id_however_often_it_is_published(memory: Memor
 
     (record,) = memory.records(TENANTS)
     assert record.header("ce_id") == event_id
+
+
+async def test_what_a_relay_still_has_in_hand_is_refused_where_its_successor_has_spoken(
+    memory: MemoryBus, pool: Pool
+) -> None:
+    frozen, successor = relay_of(pool, memory), relay_of(pool, memory, "1")
+    await say_names(pool, "one", key="tenant/same")
+    await frozen.drain()
+    await pool.execute(LEASE_RUNS_OUT)
+    await say_names(pool, "two", key="tenant/same")
+    await successor.drain()
+    in_hand = memory.records(TENANTS)[0]
+
+    with pytest.raises(Unavailable):
+        await frozen._voice.publish([Message(TENANTS, in_hand.key, in_hand.value, in_hand.headers)])
+
+    assert names(memory.records(TENANTS)) == ["one", "two"]
