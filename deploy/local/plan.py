@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from deploy.local.accounts import unprivileged_account
 from deploy.local.credentials import operator_key, password
@@ -20,19 +20,29 @@ from deploy.local.system_servers import SystemKafka, SystemPostgres, SystemValke
 from deploy.local.valkey import Valkey
 
 
-def plan_parts(places: Places, environ: Mapping[str, str], services: Sequence[Service] = SERVICES) -> list[Part]:
+def _no_other_command(_service: Service) -> Sequence[str]:
+    return ()
+
+
+def plan_parts(
+    places: Places,
+    environ: Mapping[str, str],
+    services: Sequence[Service] = SERVICES,
+    command_of: Callable[[Service], Sequence[str]] = _no_other_command,
+) -> list[Part]:
     """Every part of the stack, servers first; makes the secrets that are not there yet.
 
     Args:
         places: folders of the stack.
         environ: the settings; the three server settings put a server of yours in place of an embedded one.
         services: the table of services.
+        command_of: the program of a service and its arguments; empty for its own.
     """
     operator_key(places.operator_key, places.operator_digest)
     password(places.actor_key)
     ports = Ports(places.ports)
     backing = plan_backing(places, ports, environ, services)
-    return [*backing.parts(), *(ServicePart(service, places, ports, backing) for service in services)]
+    return [*backing.parts(), *(ServicePart(one, places, ports, backing, command_of(one)) for one in services)]
 
 
 def plan_backing(places: Places, ports: Ports, environ: Mapping[str, str], services: Sequence[Service]) -> Backing:

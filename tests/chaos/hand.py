@@ -26,7 +26,7 @@ from deploy.local.parts import Part
 from deploy.local.places import CHECKOUT
 from deploy.local.plan import plan_parts
 from deploy.local.postgres import Postgres
-from deploy.local.service_part import ServicePart
+from deploy.local.service_part import OTLP_GRPC_SETTING, ServicePart
 from deploy.local.status import live_status
 from tests.chaos.program import PROGRAM, plan_chaos
 from tests.chaos.service import clock_file
@@ -178,7 +178,8 @@ class Hand:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         told = {name: value for name, value in self.stack.environ.items() if name.startswith("MAESTRO_")}
-        env = {**told, **launch.env, "MAESTRO_INSTANCE": "second", "MAESTRO_PORT": str(port)}
+        own = {"MAESTRO_INSTANCE": "second", "MAESTRO_PORT": str(port)}
+        env = {name: value for name, value in {**told, **launch.env, **own}.items() if name != OTLP_GRPC_SETTING}
         with self.stack.places.log_of(f"{service}.second").open("ab") as log:
             process = subprocess.Popen(launch.argv, cwd=launch.cwd, env=env, stdout=log, stderr=log)
         try:

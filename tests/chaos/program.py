@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from deploy.local.credentials import operator_key
 from deploy.local.parts import Part
 from deploy.local.places import Places
-from deploy.local.plan import plan_backing
-from deploy.local.ports import Ports
+from deploy.local.plan import plan_parts
 from deploy.local.restarts import RestartPolicy
-from deploy.local.service_part import ServicePart
-from deploy.local.services import SERVICES
+from deploy.local.services import SERVICES, Service
 from deploy.local.supervise import main
 
 PROGRAM = "tests.chaos.program"
@@ -24,12 +22,16 @@ PATIENT = RestartPolicy(first_delay_s=0.1, longest_delay_s=0.5, deaths_before_re
 
 def plan_chaos(places: Places, environ: Mapping[str, str]) -> list[Part]:
     """Every part of the stack; the services through `tests.chaos.service`."""
-    operator_key(places.operator_key, places.operator_digest)
-    ports = Ports(places.ports)
-    backing = plan_backing(places, ports, environ, SERVICES)
-    command = (sys.executable, "-m", "tests.chaos.service")
-    services = [ServicePart(one, places, ports, backing, (*command, one.name)) for one in SERVICES]
-    return [*backing.parts(), *services]
+    return plan_parts(places, environ, [_anywhere(one) for one in SERVICES], _command_of)
+
+
+def _command_of(service: Service) -> Sequence[str]:
+    return sys.executable, "-m", "tests.chaos.service", service.name
+
+
+def _anywhere(service: Service) -> Service:
+    """Return the service without its usual ports: another stack on this machine takes those of one that is down."""
+    return replace(service, port=0)
 
 
 if __name__ == "__main__":
