@@ -1,5 +1,9 @@
 """Forward-only migrations: numbered SQL files, each applied once, in one transaction, and never changed afterwards.
 
+Expand, then contract: this version's files are applied while processes of the version before serve, and may start anew.
+So a file adds what the code needs and takes nothing that the version before uses; what no version uses any more goes in
+a later one. Code that meets a schema with newer files than its own starts; code whose own files are gone does not.
+
 A file names the login roles of its database as `:"api"` and `:"worker"`, as psql names its variables.
 """
 
@@ -57,12 +61,16 @@ def read_folder(folder: Path) -> list[Migration]:
 def pending(files: Sequence[Migration], applied: Sequence[tuple[str, str]]) -> list[Migration]:
     """Return what of one folder is still to be applied, given its (name, sha256) rows in order.
 
-    Raises Broken, naming the file, where an applied one is missing or changed, or a new one is numbered below it.
+    One that a newer version applied, numbered above all of these, is left alone. Raises Broken, naming the file, where
+    one of ours is missing or changed after it was applied, or a new one is numbered below an applied one.
     """
     known = {one.name: one for one in files}
+    newest = max(known, default="")
     for name, sha256 in applied:
+        if name > newest:
+            continue
         if name not in known:
-            raise Broken(f"migration {name} was applied to this database and its file is missing: is the code older?")
+            raise Broken(f"migration {name} was applied to this database and its file is missing")
         if known[name].sha256 != sha256:
             raise Broken(f"{known[name].folder}/migrations/{name} was changed after it was applied: add a new file")
     done = {name for name, _ in applied}

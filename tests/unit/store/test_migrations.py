@@ -38,7 +38,11 @@ def test_a_changed_file_is_named() -> None:
 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(Broken, match=r"0002_do_it\.sql was applied .* missing"):
-        pending([migration(1)], applied(migration(1), migration(2)))
+        pending([migration(1), migration(3)], applied(migration(1), migration(2)))
+
+
+def test_what_a_newer_version_applied_is_left_alone() -> None:
+    assert pending([migration(1)], applied(migration(1), migration(2))) == []
 
 
 def test_a_new_file_below_an_applied_one_is_named() -> None:
