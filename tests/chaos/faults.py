@@ -26,6 +26,7 @@ Fault = Callable[[Hand], None]
 SESSION_S: Final = 10.0  # libs.bus.kafka.subscriber: after it a member's partitions are another's
 FREEZE_S: Final = 30.0  # past every lease, session and publish of libs/bus
 OUTAGE_S: Final = 3.0
+MARKED_S: Final = 2.5  # within it a store has told the broker how far it is: what it does later may be lost unnoticed
 FULL_DISK: Final = "full disk under postgres"
 STEP_S: Final = 840.0  # within the 15 minutes that an edge accepts a time ahead of its own
 
@@ -106,7 +107,10 @@ def step_clocks(hand: Hand) -> None:
 def restore(hand: Hand) -> None:
     """metering's database is restored to what it was; the command that its refusal names lets it go on."""
     hand.back_up("metering")
-    hand.wait(3.0, 4.0)  # the marks of about a second are lost unnoticed: these are more
+    saved = hand.reached("metering")
+    hand.stack.wait_for(lambda: hand.reached("metering") > saved, "metering to go on after its backup")
+    hand.ensure_up()
+    hand.wait(MARKED_S, MARKED_S)
     since = hand.log_end("metering")
     hand.restore("metering")
     hand.run_verb(hand.named_verb("metering", "raise-epoch", since) + " --reason chaos")

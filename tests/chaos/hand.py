@@ -202,6 +202,10 @@ class Hand:
         ]
         asyncio.run(self._as_admin(database, steps))
 
+    def reached(self, database: str) -> int:
+        """Return the sum of the offsets that the consumers of this database have stored."""
+        return asyncio.run(_reached(self._postgres().admin_dsn().replace("/postgres?", f"/{database}?")))
+
     def _postgres(self) -> Postgres:
         part = self._part("postgres")
         assert isinstance(part, Postgres)
@@ -218,6 +222,14 @@ class Hand:
                 await _alone(admin, database, statement)
         finally:
             await admin.close()
+
+
+async def _reached(dsn: str) -> int:
+    admin = await asyncpg.connect(dsn)
+    try:
+        return int(await admin.fetchval("SELECT coalesce(sum(next), 0) FROM consumer_offset"))
+    finally:
+        await admin.close()
 
 
 async def _alone(admin: asyncpg.Connection[asyncpg.Record], database: str, statement: str) -> None:
