@@ -17,6 +17,7 @@ from libs.bus.deadletters.register import Entry, Sought, State
 from libs.bus.deadletters.replay import Decision, Desk, Verdict
 from libs.bus.kafka import KafkaBus
 from libs.runtime.errors import MaestroError, Rejected
+from libs.runtime.printable import printable
 from libs.runtime.settings import ServiceSettings
 from libs.schemas.topics import registry
 from libs.store.pool import open_pool
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = _from
     try:
         return asyncio.run(_VERBS[chosen.verb](chosen, settings_of))
     except MaestroError as error:
-        print(f"maestro dlq: {error.title}: {showing.plain(error.detail)}", file=sys.stderr)
+        print(f"maestro dlq: {error.title}: {printable(error.detail)}", file=sys.stderr)
         return FAILED
 
 
@@ -141,7 +142,7 @@ async def _list(chosen: argparse.Namespace, settings_of: SettingsOf) -> int:
                 listed += [(service, entry) for entry in await _found(desk, service, _sought(chosen))]
         except MaestroError as error:
             unknown.append(service)
-            print(f"maestro dlq: {service} cannot be asked: {showing.plain(error.detail)}", file=sys.stderr)
+            print(f"maestro dlq: {service} cannot be asked: {printable(error.detail)}", file=sys.stderr)
     if chosen.json:
         _print_json([showing.document(service, entry) for service, entry in listed])
     else:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from libs.bus.deadletters.register import Entry, Taken
 from libs.bus.deadletters.replay import Verdict
 from libs.bus.records import Record
+from libs.runtime.printable import printable
 from libs.schemas.values import rfc3339
 
 PREVIEW_BYTES: Final = 600  # of a value, on a screen
@@ -20,15 +21,10 @@ def reference(service: str, entry: Entry) -> str:
     return f"{service}/{entry.id}"
 
 
-def plain(text: str) -> str:
-    """Return `text` with everything escaped that could move a cursor, turn text around or hide it."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
-
-
 def line(service: str, entry: Entry) -> str:
     """Return the letter in one line."""
     where = f"{entry.topic}[{entry.partition}]@{entry.offset}"
-    cause = plain(entry.cause)
+    cause = printable(entry.cause)
     cause = cause if len(cause) <= CAUSE_CHARS else cause[: CAUSE_CHARS - 3] + "..."
     return (
         f"{reference(service, entry):<16} {entry.dead_at:%FT%TZ}  {entry.state:<9} {entry.consumer:<20} {where:<32} "
@@ -38,7 +34,7 @@ def line(service: str, entry: Entry) -> str:
 
 def verdict_line(service: str, verdict: Verdict) -> str:
     """Return what became of the letter in one line."""
-    why = f": {plain(verdict.why)}" if verdict.why else ""
+    why = f": {printable(verdict.why)}" if verdict.why else ""
     return f"{reference(service, verdict.entry):<16} {verdict.outcome}{why}"
 
 
@@ -61,7 +57,7 @@ def page(service: str, entry: Entry, record: Record | None, steps: Sequence[Take
         rows.append(("key", _preview(record.key)))
         rows += [("header", f"{name} = {_preview(value)}") for name, value in record.headers]
         rows.append(("value", _preview(record.value)))
-    return [f"{name:<9} {plain(text)}" for name, text in rows]
+    return [f"{name:<9} {printable(text)}" for name, text in rows]
 
 
 def document(service: str, entry: Entry) -> dict[str, Any]:
