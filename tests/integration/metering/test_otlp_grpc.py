@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from typing import TypeAlias
 
 import grpc
 import pytest
@@ -17,10 +19,12 @@ from services.metering.domain.bounds import BOUNDS
 from services.metering.handlers.edge import Gate
 from services.metering.settings import MeteringSettings
 from tests.support.access import bearer
+from tests.support.conditions import eventually
 from tests.support.metering import export, graphql_span
 from tests.support.metering_world import World, metering_world
-from tests.support.otlp_grpc import Answer, OtlpClient, otlp_client
+from tests.support.otlp_grpc import EXPORT, Answer, OtlpClient, otlp_client
 
+Streamed: TypeAlias = "grpc.aio.StreamUnaryMultiCallable[bytes, bytes]"
 CODE = grpc.StatusCode
 CALLS = "gql_calls"
 
@@ -182,3 +186,29 @@ async def test_a_port_that_is_taken_stops_the_start_with_a_name(world: World) ->
     with pytest.raises(Broken, match="MAESTRO_OTLP_GRPC_PORT"):
         async with rpc.serving(f"127.0.0.1:{world.app.state.otlp_grpc_port}", service, ready):
             pass
+
+
+async def test_a_call_under_way_is_answered_before_the_server_ends(world: World) -> None:
+    tenant = await world.new_tenant()
+    state, may_send = world.app.state, asyncio.Event()
+
+    async def ready() -> None:
+        """It is."""
+
+    async def message() -> AsyncIterator[bytes]:
+        await may_send.wait()
+        yield spans(world, tenant)
+
+    async def under_way() -> bool:
+        return state.gate._requests.total() == 1
+
+    server = rpc.serving("127.0.0.1:0", rpc.TraceService(state.door, state.edge, state.gate), ready)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{await server.__aenter__()}") as channel:
+        call: Streamed = channel.stream_unary(EXPORT)
+        answer = call(message(), metadata=(("authorization", bearer(world.keys[tenant])),))
+        await eventually(under_way, "the call is under way")
+        ending = asyncio.create_task(server.__aexit__(None, None, None))
+        may_send.set()
+        assert await answer == b""
+        await ending
+    await world.until_total(tenant, 1, CALLS)
