@@ -36,6 +36,7 @@ def spans(document: Path) -> list[str]:
 @cache
 def source() -> str:
     files = [path for top in ("libs", "services", "deploy", "samples") for path in (ROOT / top).rglob("*.py")]
+    files += (ROOT / "deploy" / "otel").glob("*.yaml")
     return "\n".join(path.read_text(encoding="utf-8") for path in files)
 
 

@@ -191,6 +191,7 @@ async def test_a_port_that_is_taken_stops_the_start_with_a_name(world: World) ->
 async def test_a_call_under_way_is_answered_before_the_server_ends(world: World) -> None:
     tenant = await world.new_tenant()
     state, may_send = world.app.state, asyncio.Event()
+    gate: Gate = state.gate
 
     async def ready() -> None:
         """It is."""
@@ -200,7 +201,7 @@ async def test_a_call_under_way_is_answered_before_the_server_ends(world: World)
         yield spans(world, tenant)
 
     async def under_way() -> bool:
-        return state.gate._requests.total() == 1
+        return gate._requests.total() == 1
 
     server = rpc.serving("127.0.0.1:0", rpc.TraceService(state.door, state.edge, state.gate), ready)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{await server.__aenter__()}") as channel:
