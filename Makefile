@@ -73,7 +73,8 @@ chaos-sabotage: setup  ## builds that are broken on purpose: the chaos suite has
 	@$(BIN)/python -m pytest tests/chaos/test_sabotage_is_seen.py -q
 	@$(BIN)/python -m tests.chaos.check_sabotage
 
-tools:  ## the tools that tests hold us to: cosign, the OpenTelemetry Collector (needs Go, some minutes once)
+tools:  ## the tools that tests hold us to: Prometheus, cosign, the OpenTelemetry Collector (Go, some minutes once)
+	@deploy/tools/prometheus.sh
 	@deploy/tools/build.sh cosign
 	@deploy/tools/build.sh otelcol
 

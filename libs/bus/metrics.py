@@ -37,7 +37,7 @@ LAG_AGE: Final = Snapshot(
 )
 RETENTION_USED: Final = Snapshot(
     _METER,
-    "maestro.bus.consumer.retention.used",
+    "maestro.bus.consumer.retention.used.ratio",
     unit="1",
     description="age of the oldest record that is not handled, divided by how long its topic keeps it; 1 is a loss",
 )

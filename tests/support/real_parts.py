@@ -19,6 +19,8 @@ PART_OF_FIXTURE: Final = {
     "standing_stack": "embedded servers under the supervisor",
     "stack": "whole stack, each service its own process",
     "cosign": f"cosign {version_of('cosign')}",
+    "promtool": "promtool (Debian's Prometheus)",
+    "prometheus": "Prometheus (Debian's)",
     "otelcol": f"OpenTelemetry Collector {version_of('otelcol')}",
 }
 NOTHING_REAL: Final = "no server (pure code)"

@@ -12,6 +12,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BUILD_TIMEOUT_S = 1800
+FETCH_TIMEOUT_S = 600
 
 
 def built(tool: str) -> Path:
@@ -24,6 +25,16 @@ def built(tool: str) -> Path:
     if not os.environ.get("CI"):
         pytest.skip(f"{tool} {version_of(tool)} is not built here: run `make tools` (needs Go, some minutes)")
     subprocess.run([CHECKOUT / "deploy" / "tools" / "build.sh", tool], check=True, timeout=BUILD_TIMEOUT_S)
+    return binary
+
+
+def prometheus_tool(name: str) -> Path:
+    """Return where `prometheus` or `promtool` lies: fetched in CI, elsewhere by `make tools`, or the test skips."""
+    binary = CHECKOUT / ".tools" / "prometheus" / name
+    if not binary.exists():
+        if not os.environ.get("CI"):
+            pytest.skip(f"{name} is not here: run `make tools`")
+        subprocess.run([CHECKOUT / "deploy" / "tools" / "prometheus.sh"], check=True, timeout=FETCH_TIMEOUT_S)
     return binary
 
 
