@@ -80,7 +80,10 @@ def restart(
 
 @app.command(epilog="Example: maestro status --json | python -m json.tool")
 def status(as_json: AsJson = False) -> None:
-    """Show what runs, where, and since when.
+    """Show what runs, where, since when, and how the services fare.
+
+    Per service: records not handled and how old the oldest is, watermark, outbox, dead letters, denied requests, as
+    Prometheus sees them. A service that does not answer says so, and delays nothing.
 
     Exits with 0 if every part is ready, else with 3.
     """

@@ -19,14 +19,15 @@ async def ask_ready(host: str, port: int) -> None:
         NotReady: nobody listens yet, or the service says what it still waits for.
     """
     try:
-        status, body = await asyncio.wait_for(_get(host, port, "/readyz"), ANSWER_WITHIN_S)
+        status, body = await asyncio.wait_for(get(host, port, "/readyz"), ANSWER_WITHIN_S)
     except (OSError, TimeoutError, ValueError) as problem:
         raise not_ready(problem) from problem
     if status != OK:
         raise NotReady(_detail(body) or f"it answers {status}")
 
 
-async def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
+async def get(host: str, port: int, path: str) -> tuple[int, bytes]:
+    """Return status and body of `GET path`; status 0 where what came is no HTTP. Raises OSError or ValueError."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())

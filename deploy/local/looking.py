@@ -6,13 +6,16 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deploy.local.errors import Missing
 from deploy.local.logs import tail
+from deploy.local.observed import Observed, observe
 from deploy.local.places import Places, find_places, state_folder
-from deploy.local.screens import open_console, show_table, shown
+from deploy.local.screens import open_console, show_observed, show_table, shown
 from deploy.local.status import PartStatus, StackStatus, live_status
 from libs.runtime.printable import printable
 
@@ -21,27 +24,32 @@ FOLLOW_EVERY_S = 0.2
 
 
 def status(*, as_json: bool) -> int:
-    """Show the parts."""
+    """Show the parts, and how the services fare."""
     state = state_folder(os.environ)
     running = live_status(find_places(state))
+    services = observe(running.parts) if running else []
     if as_json:
-        sys.stdout.write(json.dumps(_document(state, running), indent=1) + "\n")
+        sys.stdout.write(json.dumps(_document(state, running, services), indent=1) + "\n")
     elif running is None:
         open_console().print(
             f"nothing is running in {shown(str(state))}; start it with: maestro up", highlight=False, soft_wrap=True
         )
     else:
-        show_table(open_console(), running)
+        console = open_console()
+        show_table(console, running)
+        console.print()
+        show_observed(console, services)
     return OK if running is not None and running.is_ready() else NOT_RUNNING
 
 
-def _document(state: Path, running: StackStatus | None) -> dict[str, Any]:
+def _document(state: Path, running: StackStatus | None, services: Sequence[Observed]) -> dict[str, Any]:
     places = Places(state.resolve())
     return {
         "state": str(state),
         "ready": running is not None and running.is_ready(),
         "supervisor_pid": running.supervisor.pid if running else None,
         "operator_key_file": str(places.operator_key),
+        "services": [asdict(one) for one in services],
         "parts": [_part_document(part, places) for part in running.parts] if running else [],
     }
 

@@ -13,6 +13,7 @@ from rich.status import Status
 from rich.table import Table
 
 from deploy.local.logs import short_tail
+from deploy.local.observed import Observed
 from deploy.local.places import Places
 from deploy.local.status import PartStatus, Phase, StackStatus
 from libs.runtime.printable import printable
@@ -21,6 +22,7 @@ COLOURS = {Phase.READY: "green", Phase.FAILED: "red", Phase.SILENT: "red", Phase
 NAME_WIDTH = 10
 PIPE_WIDTH = 160
 REMIND_S = 10.0  # without a terminal that shows a spinner, a wait is named again this often
+LAG_ALARM_S, WATERMARK_ALARM_S, OUTBOX_ALARM_S = 120.0, 300.0, 60.0  # as in deploy/prometheus/rules.yaml
 SECONDS_A_MINUTE, SECONDS_AN_HOUR, SECONDS_A_DAY = 60, 3600, 86400
 
 
@@ -118,6 +120,38 @@ def show_table(console: Console, status: StackStatus) -> None:
     console.print(table)
 
 
+def show_observed(console: Console, services: Sequence[Observed]) -> None:
+    """How the services fare, in one table: what is alarming is red, and a service that is not known says why."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("service")
+    for title in ("lag", "oldest", "watermark", "outbox", "oldest", "dead letters"):
+        table.add_column(title, justify="right")
+    table.add_column("denied requests")
+    for one in services:
+        cells = [
+            _count(one.lag),
+            _age(one.lag_age_s, alarm_s=LAG_ALARM_S),
+            _age(one.watermark_age_s, alarm_s=WATERMARK_ALARM_S),
+            _count(one.outbox_rows),
+            _age(one.outbox_age_s, alarm_s=OUTBOX_ALARM_S),
+            f"[red]{one.dead_letters}[/]" if one.dead_letters else _count(one.dead_letters),
+        ]
+        denied = ", ".join(f"{count} {code}" for code, count in sorted((one.denied or {}).items()))
+        last = f"[red]{shown(one.problem)}[/]" if one.problem else shown(denied) or "0"
+        table.add_row(one.service, *cells, last)
+    console.print(table)
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else str(number)
+
+
+def _age(age_s: float | None, *, alarm_s: float) -> str:
+    if age_s is None:
+        return "?"
+    return f"[red]{span_of(int(age_s))}[/]" if age_s > alarm_s else span_of(int(age_s))
+
+
 def _places_of(part: PartStatus) -> str:
     return f"{part.address}, {part.also_at}" if part.also_at else part.address
 
@@ -126,7 +160,11 @@ def uptime(part: PartStatus) -> str:
     """How long the part's process runs, in its largest two units; `-` without a process."""
     if part.process is None or not part.process.is_alive():
         return "-"
-    seconds = int(part.process.uptime_s())
+    return span_of(int(part.process.uptime_s()))
+
+
+def span_of(seconds: int) -> str:
+    """A span of time in its largest two units."""
     if seconds < SECONDS_A_MINUTE:
         return f"{seconds}s"
     if seconds < SECONDS_AN_HOUR:
