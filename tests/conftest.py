@@ -6,7 +6,12 @@ import os
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.real_parts", "tests.support.stack", "tests.support.whole_stack"]
+pytest_plugins = [
+    "tests.support.real_parts",
+    "tests.support.stack",
+    "tests.support.watched",
+    "tests.support.whole_stack",
+]
 
 # No deadline: on a shared machine a slow example says nothing. A failing example prints how to repeat it.
 settings.register_profile("local", max_examples=25, deadline=None, print_blob=True)

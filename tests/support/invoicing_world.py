@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+from fastapi import FastAPI
 
 from libs.access.keys import ApiKey
 from libs.access.scopes import OPERATOR_SCOPES
@@ -67,6 +68,7 @@ class World:
     pool: Pool
     seq: int = 0
     name: str = field(default_factory=lambda: uuid4().hex)
+    app: FastAPI | None = None  # none where invoicing is a process of its own
 
     async def say(self, topic: str, event: EventModel, *, key: str, trace: str | None = None, times: int = 1) -> None:
         """Publish `event` as its owner's relay does, under `trace`; `times` > 1 as one that died in between.
@@ -208,4 +210,4 @@ async def invoicing_world(dsn: str, bus: Bus, clock: Clock | None = None) -> Asy
     settings = InvoicingSettings(postgres_url=dsn)
     app = create(settings, bus=bus, clock=clock or RunningClock())
     async with served(app) as client:
-        yield World(bus, client, app.state.pools.worker)
+        yield World(bus, client, app.state.pools.worker, app=app)

@@ -32,6 +32,7 @@ from services.quota.app import create
 from services.quota.settings import QuotaSettings
 from tests.support.access import ENV, NOW, key_changed, tenant_changed
 from tests.support.conditions import eventually
+from tests.support.watched import watched
 
 PATIENCE_MS = 500  # the machine that runs the tests is shared; how long the service itself waits is measured apart
 
@@ -45,7 +46,9 @@ def fresh_tenant_id() -> TenantId:
 async def listening(app: FastAPI) -> AsyncIterator[str]:
     """Serve the application over a real socket until the block ends, and give its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
+    server = uvicorn.Server(
+        uvicorn.Config(watched(app), log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
 
     async def has_started() -> bool:

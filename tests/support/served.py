@@ -9,12 +9,13 @@ import httpx
 from fastapi import FastAPI
 
 from tests.support.conditions import eventually
+from tests.support.watched import watched
 
 
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Open the application, wait until it calls itself ready, and give a client of it."""
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app=watched(app), raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://service") as client,

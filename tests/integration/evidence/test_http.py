@@ -25,6 +25,7 @@ from services.evidence.handlers import Reading, Signer, adopt_key
 from services.evidence.store.objects import ObjectStore
 from tests.support.access import NOW, api_key, bearer, door_of, key_changed, tenant_changed
 from tests.support.issued_invoices import OTHER_TENANT, TENANT, issued_invoice, received
+from tests.support.watched import watched
 
 OWN, OTHER, OPERATOR, BLIND = (api_key(seed) for seed in range(4))
 SCOPES = DEFAULT_SCOPES["tenant"]
@@ -50,7 +51,7 @@ class Service:
 
 async def serving(reading: Reading) -> FastAPI:
     async def ready() -> None:
-        return None
+        app.state.door._directory.require_ready()
 
     app = create_app("evidence", lambda _: _nothing(), ready=ready)
     app.include_router(router)
@@ -77,7 +78,7 @@ async def service(pools: Pools, pool: Pool, key: SigningKey, objects: ObjectStor
     for invoice in (issued_invoice(), issued_invoice("MST-000002"), issued_invoice("MST-9", tenant_id=OTHER_TENANT)):
         async with transaction(pool) as tx:
             await signer.on_invoice_issued(tx, received(invoice))
-    transport = httpx.ASGITransport(await serving(Reading(pools, objects)), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(watched(await serving(Reading(pools, objects))), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://evidence") as client:
         yield Service(client)
 

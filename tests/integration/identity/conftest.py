@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+from fastapi import FastAPI
 
 from libs.access.keys import ApiKey, new_key
 from libs.bus.envelope import event_message
@@ -48,7 +49,7 @@ class Deployment:
         path = write_operator_file(self.folder, self.operator)
         app = create(self.settings.model_copy(update={"operator_digest_file": path}))
         async with served(app) as client:
-            yield Identity(self.settings, client, self.operator.text)
+            yield Identity(self.settings, client, self.operator.text, app)
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Identity:
     settings: IdentitySettings
     client: httpx.AsyncClient
     operator: str
+    app: FastAPI | None = None  # none where identity is a process of its own
 
     async def call(
         self, method: str, path: str, key: str | None = None, *, body: object = None, **headers: str

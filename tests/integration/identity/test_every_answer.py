@@ -1,0 +1,80 @@
+"""Every status that the documents name for identity's routes is answered, and no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.identity.domain import MAX_LIVE_KEYS
+from tests.integration.identity.conftest import Identity
+from tests.support.access import tenant_id
+from tests.support.answers import Ask, Stage, drive
+from tests.support.stores import as_owner
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PAST = "2026-01-01T00:00:00Z"
+ACME = {"name": "Acme"}
+REGISTER = Ask("POST", "/v1/tenants", "operator", json=ACME)
+LIST = Ask("GET", "/v1/tenants", "operator")
+SHOW = Ask("GET", "/v1/tenants/{tenant_id}", "tenant")
+KEY = Ask("POST", "/v1/tenants/{tenant_id}/keys", "operator", json={"name": "ci"})
+EDGE = Ask("POST", "/v1/keys", "operator")
+KEYS = Ask("GET", "/v1/keys", "operator")
+REVOKE = Ask("DELETE", "/v1/keys/{key_id}", "operator")
+ME = Ask("GET", "/v1/me", "tenant")
+STRANGER = {"tenant_id": tenant_id(1)}
+EDGES = """
+INSERT INTO api_key (key_id, name, digest, kind, scopes, act_for, created_at, changed_at)
+SELECT translate(lpad(n::text, 16, 'z'), '0189', 'abcd'), 'gateway', lpad(to_hex(n), 64, '0'), 'edge', '{}', $1,
+  now(), now() FROM generate_series(1, $2::int) AS n
+"""
+
+
+async def test_every_documented_status_is_answered(identity: Identity) -> None:
+    assert identity.app is not None
+    acme, key = await identity.new_tenant()
+    other, _ = await identity.new_tenant()
+    keys = {"tenant": key, "operator": identity.operator, "powerless": await powerless(identity)}
+    stage = Stage(identity.app, keys, {"tenant_id": acme, "key_id": key.split("_")[2]})
+    edge = EDGE.but(json={"kind": "edge", "name": "gateway", "act_for": [acme]})
+    claim = {"idempotency-key": "once"}
+    own = [
+        (400, REGISTER.but(json={})),
+        (422, REGISTER.but(json={**ACME, "plan_id": "gold"})),
+        (400, LIST.but(query={"limit": "0"})),
+        (400, SHOW.but(names={"tenant_id": "acme"})),
+        (404, SHOW.but(names=STRANGER)),
+        (400, KEY.but(headers={"idempotency-key": ""})),
+        (404, KEY.but(names=STRANGER)),
+        (422, KEY.but(names={"tenant_id": other}, json={"name": "ci", "expires_at": PAST})),
+        (409, KEY),
+        (400, edge.but(json={"kind": "edge"})),
+        (201, edge.but(headers=claim)),
+        (422, edge.but(headers=claim, json={**edge.json, "name": "another"})),
+        (400, KEYS.but(query={"cursor": "nonsense"})),
+        (400, REVOKE.but(names={"key_id": "first"})),
+        (404, REVOKE.but(names={"key_id": "a" * 16})),
+    ]
+    good = [(201, REGISTER), (200, LIST), (200, SHOW), (201, KEY), (201, edge), (200, KEYS), (200, ME)]
+    revoke = (200, REVOKE.but(names={"key_id": keys["powerless"].split("_")[2]}))
+
+    full = [(await beyond_the_last(identity, stage, edge), edge)]
+
+    assert [status for status, _ in full] == [409]
+    await drive(stage, [*good, (404, REVOKE.but(names={"key_id": "b" * 16}))], own, seen=full)
+    assert (await stage.answer(revoke[1])).status_code == 200
+
+
+async def powerless(identity: Identity) -> str:
+    """Return the key of a tenant's that may do nothing of identity's."""
+    tenant, _ = await identity.new_tenant()
+    return await identity.new_key(tenant, scopes=["usage:write"])
+
+
+async def beyond_the_last(identity: Identity, stage: Stage, ask: Ask) -> int:
+    """Return what is answered to one more gateway's key where there are as many as may be."""
+    async with as_owner(identity.settings.postgres_url) as connection:
+        await connection.execute(EDGES, ask.json["act_for"], MAX_LIVE_KEYS["edge"])
+        status = (await stage.answer(ask)).status_code
+        await connection.execute("DELETE FROM api_key WHERE kind = 'edge'")
+    return status

@@ -1,0 +1,65 @@
+"""Every status that the documents name for metering's routes is answered, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+
+from services.metering.handlers.edge import Gate
+from tests.support.access import tenant_id
+from tests.support.answers import Ask, Stage, drive
+from tests.support.metering_world import World
+from tests.support.watched import watched
+
+BATCH = {"content-type": "application/cloudevents-batch+json"}
+PLAIN = {"content-type": "application/json"}
+TRACES = Ask("POST", "/v1/traces", "tenant", json={"resourceSpans": []})
+EVENTS = Ask("POST", "/api/v1/events", "tenant", content=b"[]", headers=BATCH)
+USAGE = Ask(
+    "GET",
+    "/v1/usage",
+    "tenant",
+    query={"metric": "gql_calls", "from": "2026-11-01T00:00:00Z", "to": "2026-12-01T00:00:00Z"},
+)
+EXPLAIN = Ask("GET", "/v1/events/{source_and_id}", "tenant")
+GOOD = [(200, TRACES), (204, EVENTS), (200, USAGE), (200, EXPLAIN)]
+OWN = [
+    (400, TRACES.but(json=None, content=b"{", headers=PLAIN)),
+    (415, TRACES.but(json=None, content=b"", headers={"content-type": "text/csv"})),
+    (207, EVENTS.but(content=b"[{}]")),
+    (400, EVENTS.but(content=b"{")),
+    (415, EVENTS.but(headers={"content-type": "text/csv"})),
+    (400, USAGE.but(query={**USAGE.query, "metric": "cpu"})),
+    (404, USAGE.but(query={**USAGE.query, "tenant": tenant_id(9)})),
+    (400, EXPLAIN.but(key="operator")),
+    (404, EXPLAIN.but(query={"tenant": tenant_id(9)})),
+]
+
+
+async def test_every_documented_status_is_answered(world: World) -> None:
+    tenant = await world.new_tenant()
+    powerless = await world.new_key("tenant", tenant_id=tenant, scopes=())
+    operator = await world.new_key("operator")
+    keys = {"tenant": world.keys[tenant].text, "powerless": powerless.text, "operator": operator.text}
+    stage = Stage(world.app, keys, {"source_and_id": "shop/1"})
+    world.app.state.gate = Gate(receive_s=0.05)
+
+    slow = [(await too_slow(world, ask, keys["tenant"]), ask) for ask in (TRACES, EVENTS)]
+
+    assert [status for status, _ in slow] == [408, 408]
+    await drive(stage, GOOD, [*OWN], seen=slow)
+
+
+async def too_slow(world: World, ask: Ask, key: str) -> int:
+    """Send a body that does not end, and return what that is answered."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"["
+        await asyncio.Event().wait()
+
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    transport = httpx.ASGITransport(watched(world.app), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        return (await client.post(ask.route, content=body(), headers=headers)).status_code
