@@ -45,6 +45,10 @@ class Principal:
             return None
         return self.act_for if self.tenant_id is None else frozenset((self.tenant_id,))
 
+    def sees(self, tenant_id: str) -> bool:
+        """Whether this key may read that tenant's things."""
+        return self.visible is None or tenant_id in self.visible
+
     def tenant(self, named: str | None) -> TenantId:
         """Return the tenant that a request is for, where it names `named` (None: it names nobody).
 
@@ -68,8 +72,7 @@ class Principal:
 
         Another tenant's thing and an absent one look alike, so that nobody learns what exists.
         """
-        visible = self.visible
-        if visible is not None and tenant_id not in visible:
+        if not self.sees(tenant_id):
             raise NotFound("there is no such thing, or it is not yours")
         return TenantId(tenant_id)
 

@@ -185,15 +185,14 @@ async def list_closes(
     return page_of(rows, limit, _close, lambda row: (row.request.requested_at, row.request.close_id))
 
 
-@router.get("/closes/{close_id}", responses=refusals(Forbidden, NotFound, UnknownClose))
+@router.get("/closes/{close_id}", responses=refusals(Forbidden, UnknownClose))
 async def get_close(close_id: UUID, caller: Caller, db: Db) -> CloseShown:
     """Return one close: how far it is and what it waits for."""
     caller.require("invoices:read")
     async with rows_of(caller.visible, db, caller, "a close is read") as tx:
         found = await closes.progress_by_id(tx, close_id)
-    if found is None:
+    if found is None or not caller.sees(found.request.tenant_id):
         raise UnknownClose("there is no such close, or it is not yours")
-    caller.reading(found.request.tenant_id)
     return _close(found)
 
 
@@ -214,7 +213,7 @@ async def list_invoices(
     return page_of(rows, limit, _invoice, lambda row: (row.created_at, row.id))
 
 
-@router.get("/invoices/{invoice_id}", responses=refusals(Forbidden, NotFound, UnknownInvoice))
+@router.get("/invoices/{invoice_id}", responses=refusals(Forbidden, UnknownInvoice))
 async def get_invoice(invoice_id: UUID, caller: Caller, db: Db) -> InvoiceShown:
     """Return one invoice."""
     async with rows_of(caller.visible, db, caller, "an invoice is read") as tx:
@@ -227,7 +226,7 @@ async def get_invoice(invoice_id: UUID, caller: Caller, db: Db) -> InvoiceShown:
     responses={
         200: {"content": {kind.partition(";")[0]: {"schema": FILE} for kind in MEDIA_TYPE_OF.values()}},
         304: {"description": "the caller has it already: If-None-Match names its digest"},
-        **refusals(Forbidden, NotFound, UnknownInvoice, UnknownFile, NotSignedYet),
+        **refusals(Forbidden, UnknownInvoice, UnknownFile, NotSignedYet),
     },
 )
 async def get_file(
@@ -263,9 +262,8 @@ def _readable(caller: Principal, named: TenantId | None) -> frozenset[TenantId] 
 async def _own_invoice(tx: Tx, invoice_id: UUID, caller: Principal) -> invoices.InvoiceRow:
     caller.require("invoices:read")
     found = await invoices.invoice_by_id(tx, invoice_id)
-    if found is None:
+    if found is None or not caller.sees(found.tenant_id):
         raise UnknownInvoice("there is no such invoice, or it is not yours")
-    caller.reading(found.tenant_id)
     return found
 
 

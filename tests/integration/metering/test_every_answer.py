@@ -15,7 +15,7 @@ from tests.support.watched import watched
 
 BATCH = {"content-type": "application/cloudevents-batch+json"}
 PLAIN = {"content-type": "application/json"}
-TRACES = Ask("POST", "/v1/traces", "tenant", json={"resourceSpans": []})
+TRACES = Ask("POST", "/v1/traces", "tenant", content=b'{"resourceSpans": []}', headers=PLAIN)
 EVENTS = Ask("POST", "/api/v1/events", "tenant", content=b"[]", headers=BATCH)
 USAGE = Ask(
     "GET",
@@ -26,8 +26,8 @@ USAGE = Ask(
 EXPLAIN = Ask("GET", "/v1/events/{source_and_id}", "tenant")
 GOOD = [(200, TRACES), (204, EVENTS), (200, USAGE), (200, EXPLAIN)]
 OWN = [
-    (400, TRACES.but(json=None, content=b"{", headers=PLAIN)),
-    (415, TRACES.but(json=None, content=b"", headers={"content-type": "text/csv"})),
+    (400, TRACES.but(content=b"{")),
+    (415, TRACES.but(headers={"content-type": "text/csv"})),
     (207, EVENTS.but(content=b"[{}]")),
     (400, EVENTS.but(content=b"{")),
     (415, EVENTS.but(headers={"content-type": "text/csv"})),

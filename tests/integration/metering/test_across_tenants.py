@@ -1,0 +1,56 @@
+"""No key reads another tenant's usage, or adds to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.access import tenant_id
+from tests.support.across_tenants import Trial, try_across
+from tests.support.answers import Ask, Stage
+from tests.support.metering_world import World
+
+JSON = {"content-type": "application/json"}
+RANGE = {"metric": "ingest_events", "from": "2026-11-20T00:00:00Z", "to": "2026-11-30T00:00:00Z"}
+USAGE = Ask("GET", "/v1/usage", query=RANGE)
+EXPLAIN = Ask("GET", "/v1/events/{source_and_id}")
+
+
+def span_of(tenant: str) -> dict[str, Any]:
+    """Return an export of one metered span in the name of `tenant`."""
+    named = {"key": "maestro.tenant.id", "value": {"stringValue": tenant}}
+    counted = {"key": "maestro.ingest.events", "value": {"intValue": "5"}}
+    span = {
+        "traceId": "5b8efff798038103d269b633813fc60c",
+        "spanId": "eee19b7ec3c1b174",
+        "kind": 2,
+        "startTimeUnixNano": "1795860000000000000",
+        "endTimeUnixNano": "1795860000250000000",
+        "attributes": [named, counted],
+    }
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+
+
+async def test_every_route_keeps_tenants_apart(world: World) -> None:
+    mine, theirs = await world.new_tenant(), await world.new_tenant()
+    edge = await world.new_key("edge", act_for=(mine,))
+    await world.send(theirs, world.event(theirs, "secret-event", 41))
+    await world.until_total(theirs, 41)
+    nobody = {"tenant": tenant_id(9)}
+    named = {"tenant": theirs}
+    event = world.event(theirs, "forged", 7)
+    stage = Stage(world.app, {"mine": world.keys[mine].text, "edge": edge.text}, {"source_and_id": "test/secret-event"})
+    trials = [
+        Trial(Ask("POST", "/v1/traces", json=span_of(theirs)), 200, 200),
+        Trial(Ask("POST", "/api/v1/events", json=[event]), 207, 207),
+        Trial(USAGE, 200, 403),
+        Trial(USAGE.but(query=RANGE | named), 404, 403, USAGE.but(query=RANGE | nobody)),
+        Trial(EXPLAIN, 200, 403),
+        Trial(EXPLAIN.but(query=named), 404, 403, EXPLAIN.but(query=nobody)),
+    ]
+
+    await try_across(stage, trials, theirs=['"value":"41"', '"status":"counted"', '"verdict":"accepted"'])
+
+    refused = (await stage.answer(trials[0].ask.but(key="mine"))).json()
+    assert refused["partialSuccess"]["rejectedSpans"] == "1"
+    await world.until_all_is_counted()
+    assert await world.total(theirs) == 41
