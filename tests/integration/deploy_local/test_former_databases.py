@@ -31,19 +31,42 @@ INSERT INTO idempotency_key (principal, route, key, body_sha256) VALUES ('p', 'r
 """  # noqa: S608 - our own constants
 
 
+@pytest.fixture(params=["superuser", "administrator"])
+def admin_dsn(request: pytest.FixtureRequest, postgres: str) -> Iterator[str]:
+    """Who provides: the superuser, or one who may only create roles and databases, as on a server of yours."""
+    if request.param == "superuser":
+        yield postgres
+        return
+    login = fresh_name("administrator").replace("-", "_")
+    in_own_loop(_run(postgres, f"CREATE ROLE {login} LOGIN CREATEDB CREATEROLE PASSWORD '{ROLE_PASSWORD}'"))
+    in_own_loop(_run(postgres, f"CREATE DATABASE {login} OWNER {login}"))
+    yield dsn_for(postgres, login).replace("://", f"://{login}:{ROLE_PASSWORD}@")
+    in_own_loop(_run(postgres, f"DROP DATABASE {login}"))
+    in_own_loop(_run(postgres, f"DROP ROLE {login}"))
+
+
+async def _run(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(statement)
+    await connection.close()
+
+
 @pytest.fixture
-def name(postgres: str) -> Iterator[str]:
+def name(postgres: str, admin_dsn: str) -> Iterator[str]:
     """A role and a database of one name, as set-up made them before."""
     made = fresh_name("former").replace("-", "_")
-    in_own_loop(_make_former(postgres, made))
+    in_own_loop(_make_former(admin_dsn, made))
     yield made
     in_own_loop(drop_databases(postgres, [made]))
+    in_own_loop(_run(postgres, f"DROP ROLE IF EXISTS {made}"))
 
 
 async def _make_former(admin_dsn: str, name: str) -> None:
     admin = await asyncpg.connect(admin_dsn)
     await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{ROLE_PASSWORD}'")
+    await admin.execute(f"GRANT {name} TO CURRENT_USER")
     await admin.execute(f"CREATE DATABASE {name} OWNER {name}")
+    await admin.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
     await admin.close()
 
 
@@ -71,11 +94,11 @@ def _tenure(name: str) -> Tenure:
     return Tenure(name, dict.fromkeys(Role, ROLE_PASSWORD))
 
 
-async def test_a_former_database_keeps_its_rows_and_keeps_its_tenants_apart(postgres: str, former: str) -> None:
+async def test_a_former_database_keeps_its_rows_and_keeps_its_tenants_apart(admin_dsn: str, former: str) -> None:
     name = database_of(former)
 
-    await provision(postgres, [_tenure(name)])
-    await provision(postgres, [_tenure(name)])
+    await provision(admin_dsn, [_tenure(name)])
+    await provision(admin_dsn, [_tenure(name)])
 
     address = Address(former.replace("://", f"://:{ROLE_PASSWORD}@"))
     async with opened(address, list(FOLDERS), name="test") as pools:
@@ -87,10 +110,10 @@ async def test_a_former_database_keeps_its_rows_and_keeps_its_tenants_apart(post
             assert await complaints(tx) == []
 
 
-async def test_the_former_role_is_gone_and_owns_nothing(postgres: str, former: str) -> None:
+async def test_the_former_role_is_gone_and_owns_nothing(admin_dsn: str, postgres: str, former: str) -> None:
     name = database_of(former)
 
-    await provision(postgres, [_tenure(name)])
+    await provision(admin_dsn, [_tenure(name)])
 
     admin = await asyncpg.connect(postgres, database=name)
     owners = await admin.fetch("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'")
@@ -99,11 +122,9 @@ async def test_the_former_role_is_gone_and_owns_nothing(postgres: str, former: s
     assert ([row[0] for row in owners], left) == ([Role.OWNER.of(name)], 0)
 
 
-async def test_a_database_of_somebody_else_is_left_alone_and_named(postgres: str, name: str) -> None:
-    admin = await asyncpg.connect(postgres)
-    await admin.execute(f"ALTER DATABASE {name} OWNER TO maestro")
-    await admin.execute(f"DROP ROLE {name}")
-    await admin.close()
+async def test_a_database_of_somebody_else_is_left_alone_and_named(admin_dsn: str, postgres: str, name: str) -> None:
+    await _run(postgres, f"ALTER DATABASE {name} OWNER TO maestro")
+    await _run(postgres, f"DROP ROLE {name}")
 
     with pytest.raises(PartFailed, match=f"the database {name} belongs to maestro, not to {name}_owner"):
-        await asyncio.wait_for(provision(postgres, [_tenure(name)]), 30)
+        await asyncio.wait_for(provision(admin_dsn, [_tenure(name)]), 30)

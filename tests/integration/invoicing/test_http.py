@@ -241,3 +241,26 @@ async def test_a_tenants_list_holds_no_other_tenants_invoice(world: World) -> No
     await issued(world, OTHERS)
     assert (await world.get("/v1/invoices", MY_KEY)).json()["items"] == []
     assert (await world.get(f"/v1/invoices?tenant={OTHERS}", MY_KEY)).status_code == 404
+
+
+async def test_a_tenants_own_requests_never_reach_past_its_rows(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    close_id = (await issued(world, MINE))["close_id"]
+    caplog.clear()
+
+    answers = [await world.get(path, MY_KEY) for path in ("/v1/closes", f"/v1/closes/{close_id}", "/v1/invoices")]
+    invoice = answers[2].json()["items"][0]
+    answers += [await world.get(file["url"], MY_KEY) for file in invoice["files"]]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert [record for record in caplog.records if "across tenants" in record.getMessage()] == []
+
+
+async def test_what_an_operator_asks_over_all_tenants_is_in_the_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await world.get("/v1/invoices", OPERATOR)
+
+    [line] = [record for record in caplog.records if "across tenants" in record.getMessage()]
+    assert (line.getMessage(), vars(line)["actor"]) == ("across tenants: invoices are listed", OPERATOR.key_id)
