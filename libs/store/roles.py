@@ -2,7 +2,7 @@
 
 Database `quota` has `quota_owner` (owns the tables, logged in while migrations run), `quota_api` (what HTTP routes do,
 one tenant at a time) and `quota_worker` (what consumers and loops do, across tenants). None may do more than it was
-granted: docs/decisions/0010-who-reads-which-row.md.
+granted: docs/decisions/0007-who-reads-which-row.md.
 """
 
 from __future__ import annotations
