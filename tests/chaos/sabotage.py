@@ -127,11 +127,14 @@ def offset_before_effect() -> None:
 
 
 def edge_answers_too_soon() -> None:
-    """Senders are answered before Kafka has acknowledged anything."""
+    """Senders are answered before Kafka has acknowledged anything; relays wait as ever."""
     publish = KafkaPublisher.publish
     under_way: set[asyncio.Task[None]] = set()
 
     async def answer_first(self: KafkaPublisher, messages: Sequence[Message], *, until_s: float | None = None) -> None:
+        if self._name is not None:
+            await publish(self, messages, until_s=until_s)
+            return
         task = asyncio.create_task(publish(self, messages, until_s=until_s))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
