@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from libs.schemas.events import MODEL_OF_TYPE
 from libs.schemas.topics import registry
 from tests.architecture.tree import ROOT, name_of
 
@@ -79,3 +81,39 @@ def test_topics_are_in_the_registry(document: Path) -> None:
     looks_like_one = re.compile(r"^[a-z]+-(?:changes|shards|windows|requests|entries|decisions|events|audit|dlq)$")
     named = {span for span in spans(document) if looks_like_one.match(span)}
     assert named <= known
+
+
+ROUTE = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/[A-Za-z0-9_./{}<>-]*[A-Za-z0-9}>])")
+PLACE = re.compile(r"<[^>]*>(?:/<[^>]*>)*|\{[^}]*\}|(?<=/invoices/)[0-9]{4}-[0-9]{2}")
+
+
+@cache
+def routes() -> frozenset[tuple[str, str]]:
+    files = (ROOT / "docs" / "api").glob("*.openapi.json")
+    documents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    return frozenset(
+        (method.upper(), PLACE.sub("{}", path))
+        for document in documents
+        for path, operations in document["paths"].items()
+        for method in operations
+    )
+
+
+def unknown_routes(text: str) -> set[tuple[str, str]]:
+    """Return the routes that `text` names and that no service has."""
+    return {(method, path) for method, path in ROUTE.findall(text) if (method, PLACE.sub("{}", path)) not in routes()}
+
+
+@EVERY_DOCUMENT
+def test_routes_exist(document: Path) -> None:
+    assert unknown_routes("\n".join(spans(document))) == set()
+
+
+@EVERY_DOCUMENT
+def test_event_types_exist(document: Path) -> None:
+    named = {name for span in spans(document) for name in re.findall(r"maestro(?:\.[a-z_]+){2}\.v[0-9]+", span)}
+    assert named <= set(MODEL_OF_TYPE)
+
+
+def test_a_route_that_no_service_has_would_be_noticed() -> None:
+    assert unknown_routes("POST /v1/check, GET /v1/tenants/<id>, GET /v1/nothing") == {("GET", "/v1/nothing")}

@@ -1,9 +1,17 @@
-"""Importing a module of ours connects nowhere, starts nothing, writes nothing: wiring is done in app.py, when asked."""
+"""Importing a module of ours connects nowhere, starts nothing, writes nothing: wiring is done in app.py, when asked.
+
+Neither does making a service's application, or its documents: a lifespan opens, nothing else.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
 
 from tests.architecture.tree import ROOT, modules, name_of
 
@@ -17,17 +25,54 @@ def refuse(event, arguments):
 sys.dont_write_bytecode = True
 sys.addaudithook(refuse)
 for name in sys.argv[1:]:
-    importlib.import_module(name)
+    module, _, function = name.partition(":")
+    found = importlib.import_module(module)
+    if function:
+        getattr(found, function)()
 print("imported", len(sys.argv) - 1)
 """
 
 
-def test_importing_every_module_connects_nowhere_and_writes_nothing() -> None:
-    names = [
+def run(*names: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Import the modules, and call the functions named behind a colon, in a process that may open nothing."""
+    environment = {**os.environ, "PYTHONPATH": str(path or ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *names], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def importable(paths: Iterable[Path]) -> list[str]:
+    return [
         name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        for path in modules()
+        for path in paths
         if path.name != "__main__.py" and "sdk_python" not in path.parts
     ]
-    run = subprocess.run([sys.executable, "-c", PROGRAM, *names], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stdout == f"imported {len(names)}\n"
+
+
+def test_importing_every_module_connects_nowhere_and_writes_nothing() -> None:
+    names = importable([*modules(), *(ROOT / "deploy" / "contracts").glob("*.py")])
+    done = run(*names)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == f"imported {len(names)}\n"
+
+
+def test_making_every_application_and_its_documents_opens_nothing() -> None:
+    done = run("deploy.contracts.documents:documents")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import socket; socket.create_server(('127.0.0.1', 0))",
+        "import socket; socket.create_connection(('127.0.0.1', 9))",
+        "open('written', 'w')",
+        "import subprocess; subprocess.run(['true'])",
+        "import os; os.mkdir('made')",
+    ],
+)
+def test_a_module_that_opens_something_would_be_noticed(line: str, tmp_path: Path) -> None:
+    (tmp_path / "opening.py").write_text(line)
+    done = run("opening", path=tmp_path)
+    assert done.returncode != 0
+    assert "RuntimeError" in done.stderr

@@ -29,7 +29,7 @@ def bolder(tmp_path: Path) -> Path:
 
 def test_the_code_breaks_nothing_that_was_released() -> None:
     found = standing_breaks(SystemClock().now().date())
-    assert [str(one) for one in found] == [], "make it a new version; see docs/decisions/0009-contracts.md"
+    assert [str(one) for one in found] == [], "make it a new version; see docs/decisions/0011-contracts.md"
 
 
 def test_the_baseline_holds_topics_events_routes_and_examples() -> None:
