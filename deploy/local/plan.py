@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from deploy.local.accounts import unprivileged_account
 from deploy.local.credentials import operator_key, password
 from deploy.local.kafka.jars import JAR_FOLDER
+from deploy.local.kafka.logins import login_file
 from deploy.local.kafka.server import Kafka
 from deploy.local.parts import Part
 from deploy.local.places import Places
@@ -16,7 +17,7 @@ from deploy.local.service_part import ServicePart, tenure_of
 from deploy.local.services import SERVICES, Service
 from deploy.local.settings import KAFKA_SETTING, POSTGRES_SETTING, REDIS_SETTING
 from deploy.local.stores import Backing
-from deploy.local.system_servers import SystemKafka, SystemPostgres, SystemValkey
+from deploy.local.system_servers import SystemKafka, SystemPostgres, SystemValkey, system_kafka
 from deploy.local.valkey import Valkey
 
 
@@ -48,11 +49,12 @@ def plan_parts(
 def plan_backing(places: Places, ports: Ports, environ: Mapping[str, str], services: Sequence[Service]) -> Backing:
     """The servers behind the services."""
     tenures = [tenure_of(service, places) for service in services]
+    users = {service.name: login_file(places.secrets, service.name) for service in services}
     dsn, bootstrap, url = (environ.get(name) for name in (POSTGRES_SETTING, KAFKA_SETTING, REDIS_SETTING))
     return Backing(
         postgres=SystemPostgres(dsn, tenures)
         if dsn
         else Postgres(places, ports, unprivileged_account(environ), tenures),
-        kafka=SystemKafka(bootstrap) if bootstrap else Kafka(places, ports, JAR_FOLDER),
+        kafka=SystemKafka(system_kafka(environ), users) if bootstrap else Kafka(places, ports, JAR_FOLDER, users),
         valkey=SystemValkey(url, places) if url else Valkey(places),
     )

@@ -8,12 +8,21 @@ from collections.abc import Mapping, Sequence
 
 from deploy.local.credentials import password
 from deploy.local.http_probe import ask_ready
+from deploy.local.kafka.logins import login_file
 from deploy.local.parts import Launch, Say
 from deploy.local.places import CHECKOUT, Places
 from deploy.local.ports import HOST, Ports
 from deploy.local.provision import Tenure
 from deploy.local.services import Service
-from deploy.local.settings import ADMINISTRATIVE, STATE_SETTING
+from deploy.local.settings import (
+    ADMINISTRATIVE,
+    KAFKA_CA_SETTING,
+    KAFKA_LOGIN_FILE_SETTING,
+    KAFKA_PROTOCOL_SETTING,
+    KAFKA_SETTING,
+    KAFKA_USER_SETTING,
+    STATE_SETTING,
+)
 from deploy.local.stores import Backing
 from libs.store.roles import Role, password_file
 
@@ -121,10 +130,21 @@ class ServicePart:
         settings = {
             "MAESTRO_POSTGRES_URL": self._backing.postgres.service_dsn(tenure_of(self._service, self._places)),
             "MAESTRO_POSTGRES_SECRETS_DIR": str(self._places.secrets),
-            "MAESTRO_KAFKA_BOOTSTRAP": self._backing.kafka.bootstrap(),
+            **self._kafka(),
         }
         if "valkey" in self.needs:
             settings["MAESTRO_REDIS_URL"] = self._backing.valkey.url()
             secret = self._backing.valkey.secret_file()
             settings |= {"MAESTRO_REDIS_PASSWORD_FILE": str(secret)} if secret else {}
         return settings
+
+    def _kafka(self) -> dict[str, str]:
+        """The broker's addresses and the service's own login."""
+        operator = self._backing.kafka.access()
+        return {
+            KAFKA_SETTING: operator.bootstrap,
+            KAFKA_USER_SETTING: self.name,
+            KAFKA_LOGIN_FILE_SETTING: str(login_file(self._places.secrets, self.name)),
+            KAFKA_PROTOCOL_SETTING: operator.protocol,
+            **({KAFKA_CA_SETTING: str(operator.ca_file)} if operator.ca_file else {}),
+        }

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from deploy.local.parts import Part
 from deploy.local.provision import Tenure
+from libs.bus.kafka.access import KafkaAccess
 
 
 class PostgresStore(Part, Protocol):
@@ -20,8 +21,8 @@ class PostgresStore(Part, Protocol):
 class KafkaStore(Part, Protocol):
     """A Kafka cluster."""
 
-    def bootstrap(self) -> str:
-        """Addresses for clients."""
+    def access(self) -> KafkaAccess:
+        """The operator's access: addresses, TLS, and a login that may do anything."""
 
 
 class ValkeyStore(Part, Protocol):

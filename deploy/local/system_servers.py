@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from deploy.local.credentials import write_private
-from deploy.local.kafka.probe import ask_broker
+from deploy.local.kafka.probe import ask_broker, furnish
 from deploy.local.parts import Say
 from deploy.local.places import Places
 from deploy.local.postgres import ask_postgres, make_databases
 from deploy.local.provision import Tenure, dsn_for
+from deploy.local.settings import (
+    KAFKA_CA_SETTING,
+    KAFKA_LOGIN_FILE_SETTING,
+    KAFKA_PROTOCOL_SETTING,
+    KAFKA_SETTING,
+    KAFKA_USER_SETTING,
+)
 from deploy.local.valkey import ask_valkey
+from libs.bus.kafka.access import KafkaAccess
 
 ANSWER_WITHIN_S = 20.0  # a system server runs already: no answer by then means a wrong address
 
@@ -111,29 +119,44 @@ class SystemValkey(_System):
 
 
 class SystemKafka(_System):
-    """The Kafka that `MAESTRO_KAFKA_BOOTSTRAP` names.
+    """The Kafka that `MAESTRO_KAFKA_BOOTSTRAP` names. Topics, logins and ACLs are made there.
 
     Args:
-        bootstrap: host:port, or several separated by commas.
+        operator: where it is, and the login of a super user.
+        users: the logins to make, by name, with the files that hold their passwords.
     """
 
     name = "kafka"
-    waits_for = "metadata and a group coordinator from MAESTRO_KAFKA_BOOTSTRAP"
+    waits_for = "a login, metadata and a group coordinator from MAESTRO_KAFKA_BOOTSTRAP"
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, operator: KafkaAccess, users: Mapping[str, Path]) -> None:
+        self._operator = operator
+        self._users = users
 
     async def probe(self) -> None:
-        """Ask for the cluster's metadata and a group's coordinator."""
-        await ask_broker(self._bootstrap)
+        """Log in as the operator, ask for the cluster's metadata and a group's coordinator."""
+        await ask_broker(self._operator)
 
     async def after_ready(self) -> None:
-        """Nothing more is needed."""
+        """Make topics and logins, and say who may do what."""
+        await furnish(self._operator, self._users)
 
-    def bootstrap(self) -> str:
-        """Addresses for clients."""
-        return self._bootstrap
+    def access(self) -> KafkaAccess:
+        """The operator's access."""
+        return self._operator
 
     def address(self) -> str:
-        """The same addresses."""
-        return self._bootstrap
+        """The addresses, without the login."""
+        return self._operator.bootstrap
+
+
+def system_kafka(environ: Mapping[str, str]) -> KafkaAccess:
+    """The operator's access to the Kafka of yours that the settings name."""
+    password, authorities = environ.get(KAFKA_LOGIN_FILE_SETTING), environ.get(KAFKA_CA_SETTING)
+    return KafkaAccess(
+        environ[KAFKA_SETTING],
+        environ.get(KAFKA_USER_SETTING, ""),
+        Path(password) if password else None,
+        "SASL_SSL" if environ.get(KAFKA_PROTOCOL_SETTING) == "SASL_SSL" else "SASL_PLAINTEXT",
+        Path(authorities) if authorities else None,
+    )

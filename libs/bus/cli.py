@@ -1,4 +1,4 @@
-"""`maestro bus`: let a consumer that stopped go on at another offset, and a store that was restored go on at all."""
+"""`maestro bus`: where a consumer or a restored store goes on, and who may do what at the broker."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaBus, access_of
 from libs.bus.operator import BadReset, Reset, Step, Target, raise_epoch, reset_committed, reset_offset
+from libs.bus.permissions import PERMISSION_VERBS, Outcome, add_verbs, run_verb
 from libs.bus.ports import Bus
 from libs.runtime.errors import MaestroError
 from libs.runtime.printable import printable
@@ -18,20 +19,23 @@ from libs.runtime.settings import ServiceSettings
 from libs.store.pool import Pool, open_pool
 from libs.store.roles import Role
 
-SettingsOf = Callable[[str], ServiceSettings]
+SettingsOf = Callable[[str | None], ServiceSettings]
 
 
-def _from_environment(_service: str) -> ServiceSettings:
+def _from_environment(_service: str | None) -> ServiceSettings:
     return ServiceSettings()
 
 
 def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = _from_environment) -> int:
     """Run one verb; 0 where it succeeded, 1 where it did not, with the reason on standard error.
 
-    `settings_of(service)` tells where a service's store and broker are.
+    `settings_of(service)` tells where a service's store and broker are, and the operator's login at the broker; without
+    a service the broker alone.
     """
     chosen = _parser().parse_args(arguments)
     try:
+        if chosen.verb in PERMISSION_VERBS:
+            return _show(asyncio.run(run_verb(chosen, settings_of(None))))
         lines = asyncio.run(_run(chosen, settings_of(chosen.service)))
     except MaestroError as error:
         print(printable(f"maestro bus: {error.title}: {error.detail}"), file=sys.stderr)
@@ -40,9 +44,16 @@ def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = _from
     return 0
 
 
+def _show(outcome: Outcome) -> int:
+    for line in outcome.lines:
+        print(line)
+    return outcome.status
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="maestro bus", description="Stored offsets, and stores that were restored.")
+    parser = argparse.ArgumentParser(prog="maestro bus", description="Offsets, restored stores, logins and ACLs.")
     verbs = parser.add_subparsers(dest="verb", required=True)
+    add_verbs(verbs)
     reset = verbs.add_parser(
         "reset-offset",
         help="let a consumer go on at another offset",
@@ -71,7 +82,7 @@ async def _run(chosen: argparse.Namespace, settings: ServiceSettings) -> list[st
     async with AsyncExitStack() as stack:
         pool = await open_pool(settings, Role.WORKER, name=f"{chosen.service}.operator", max_size=2)
         stack.push_async_callback(pool.close)
-        bus = KafkaBus(settings.kafka_bootstrap, client_id="maestro.operator")
+        bus = KafkaBus(access_of(settings), client_id="maestro.operator")
         await bus.start()
         stack.push_async_callback(bus.stop)
         if chosen.verb == "raise-epoch":

@@ -30,6 +30,7 @@ from libs.bus.ports import (
     Voice,
 )
 from libs.bus.records import Message, Record, TopicPartition
+from libs.bus.topics import missing_topics
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.errors import TooLarge, Unavailable
 from libs.schemas.topics import TopicSpec, dead_letter_spec
@@ -107,6 +108,12 @@ class MemoryBus:
                 if one.name not in self._topics:
                     new_id = UUID(int=self._random.getrandbits(128), version=4)
                     self._topics[one.name] = _Topic(one, new_id, [_Log() for _ in range(one.partitions)])
+
+    async def require_topics(self, names: Collection[str]) -> None:
+        """Raise Unavailable where one of them does not exist."""
+        missing = sorted(set(names) - (await self.topic_ids(names)).keys())
+        if missing:
+            raise Unavailable(missing_topics(missing))
 
     async def partitions(self, topic: str) -> int:
         """Return the partition count; raises Unavailable where the topic does not exist."""

@@ -185,7 +185,14 @@ class Bus(Protocol):
         ...
 
     async def ensure_topics(self, specs: Sequence[TopicSpec]) -> None:
-        """Create those that do not exist, with their dead letter topics. Existing ones stay as they are."""
+        """Create those that do not exist, with their dead letter topics. Existing ones stay as they are.
+
+        A step of an operator; services `require_topics`.
+        """
+        ...
+
+    async def require_topics(self, names: Collection[str]) -> None:
+        """Raise Unavailable where one of them does not exist, Broken where the broker denies it to us."""
         ...
 
     async def partitions(self, topic: str) -> int:

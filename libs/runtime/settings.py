@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from libs.runtime.errors import Broken
 
 Profile: TypeAlias = Literal["embedded", "clustered"]
+KafkaProtocol: TypeAlias = Literal["SASL_PLAINTEXT", "SASL_SSL"]
 
 
 def _listed(given: object) -> object:
@@ -42,6 +43,10 @@ class ServiceSettings(BaseSettings):
         None, description="holds <login>.postgres.password of each, which only we can read"
     )
     kafka_bootstrap: str = "127.0.0.1:9092"
+    kafka_user: str = Field("", description="the login, by SCRAM-SHA-512; a service's is its name")
+    kafka_password_file: Path | None = None
+    kafka_protocol: KafkaProtocol = Field("SASL_PLAINTEXT", description="SASL_SSL: TLS; needed in a clustered profile")
+    kafka_ca_file: Path | None = Field(None, description="PEM of the authorities to trust in place of the machine's")
     log_level: str = "info"
     otlp_endpoint: str = Field(
         "",
@@ -64,6 +69,16 @@ class ServiceSettings(BaseSettings):
             raise ValueError(
                 "MAESTRO_PROFILE=clustered needs TLS to PostgreSQL: MAESTRO_POSTGRES_URL names a host, with "
                 "?sslmode=verify-full&sslrootcert=<PEM of the authority that signed the server's certificate>"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_plaintext_to_kafka(self) -> Self:
+        """Refuse to start without TLS to Kafka where the profile says that servers are reached over a network."""
+        if self.profile == "clustered" and self.kafka_protocol != "SASL_SSL":
+            raise ValueError(
+                "MAESTRO_PROFILE=clustered needs TLS to Kafka: set MAESTRO_KAFKA_PROTOCOL=SASL_SSL, and "
+                "MAESTRO_KAFKA_CA_FILE to the PEM of the authority that signed the brokers' certificates"
             )
         return self
 

@@ -31,13 +31,18 @@ class Deprecation(BaseModel):
 
 
 class TopicSpec(BaseModel):
-    """One topic. `types` are the CloudEvents types it carries; empty where the records are not CloudEvents of ours."""
+    """One topic. `types` are the CloudEvents types it carries; empty where the records are not CloudEvents of ours.
+
+    `producers` are kinds of logins that write to it in place of its owner, such as `collector`: programs that are no
+    service of ours. The broker lets `<kind>` and `<kind>.<anything>` write there, and do nothing else.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     owner: str
     consumers: tuple[str, ...] = ()
+    producers: tuple[str, ...] = ()
     purpose: str
     key: str
     partitions: int = Field(ge=1, le=256)

@@ -20,7 +20,6 @@ class Stack:
     quota: str
     invoicing: str
     evidence: str
-    kafka_bootstrap: str
     operator_key: str = field(repr=False)
     trusted_key: Path
     home: Path
@@ -35,7 +34,6 @@ def stack_of(places: Places, status: StackStatus) -> Stack:
         quota=address["quota"],
         invoicing=address["invoicing"],
         evidence=address["evidence"],
-        kafka_bootstrap=address["kafka"],
         operator_key=places.operator_key.read_text(encoding="utf-8").strip(),
         trusted_key=places.home / TRUSTED_KEY,
         home=places.home,

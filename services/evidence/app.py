@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from libs.access.directory import Directory
 from libs.access.door import open_door
 from libs.access.feed import fed
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaBus, access_of
 from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.relay import Relay
-from libs.bus.topics import topics_of
+from libs.bus.topics import needed_by
 from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import SystemClock
@@ -45,10 +45,10 @@ def create(settings: EvidenceSettings) -> FastAPI:
             key = SigningKey.load_or_make(settings.key_path)
             await adopt_key(pools.worker, key.public, replaces=settings.signing_key_replaces)
             key.public.save(settings.published_key_path)
-            bus = KafkaBus(settings.kafka_bootstrap, client_id=f"{SERVICE}.{settings.instance}")
+            bus = KafkaBus(access_of(settings), client_id=f"{SERVICE}.{settings.instance}")
             await bus.start()
             stack.push_async_callback(bus.stop)
-            await bus.ensure_topics(topics_of(SERVICE))
+            await bus.require_topics(needed_by(SERVICE))
             objects = ObjectStore(settings.objects_path)
             signer = Signer(key, objects, clock)
             app.state.reading = Reading(pools, objects)

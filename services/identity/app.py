@@ -12,11 +12,11 @@ from fastapi import FastAPI
 from libs.access.directory import Directory
 from libs.access.door import open_door
 from libs.access.feed import fed
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaBus, access_of
 from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.relay import Relay
 from libs.bus.table import CompactedTable
-from libs.bus.topics import topics_of
+from libs.bus.topics import needed_by
 from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import SystemClock
@@ -37,7 +37,7 @@ from services.identity.store import MIGRATIONS
 def create(settings: IdentitySettings) -> FastAPI:
     """Return the application of identity; nothing is opened before its lifespan begins."""
     clock, directory, plans = SystemClock(), Directory(settings.env), KnownPlans()
-    bus = KafkaBus(settings.kafka_bootstrap, client_id=f"identity.{settings.instance}")
+    bus = KafkaBus(access_of(settings), client_id=f"identity.{settings.instance}")
     plan_table = CompactedTable(bus, PLANS_TOPIC, partial(learn_plan, plans))
     registrar = Registrar(settings.env, settings.region, plans, clock, secrets.token_bytes)
 
@@ -48,7 +48,7 @@ def create(settings: IdentitySettings) -> FastAPI:
             pools = await stack.enter_async_context(opened(settings, folders, name="identity"))
             await bus.start()
             stack.push_async_callback(bus.stop)
-            await bus.ensure_topics(topics_of("identity"))
+            await bus.require_topics(needed_by("identity"))
             async with transaction(pools.worker) as tx:
                 await registrar.adopt_operator_key(tx, operator_key_of(settings))
             relay = Relay(pools.worker, bus, service="identity", instance=settings.instance)

@@ -11,11 +11,11 @@ from fastapi import FastAPI
 from libs.access.directory import Directory
 from libs.access.door import open_door
 from libs.access.feed import fed
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaBus, access_of
 from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.ports import Bus
 from libs.bus.relay import Relay
-from libs.bus.topics import topics_of
+from libs.bus.topics import needed_by
 from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import Clock, SystemClock
@@ -36,7 +36,7 @@ WORKER_SIZE: Final = 12  # four consumers, the relay and its listener, two loops
 def create(settings: InvoicingSettings, *, bus: Bus | None = None, clock: Clock | None = None) -> FastAPI:
     """Return the application; nothing is opened before its lifespan begins. Tests may bring a bus and a clock."""
     clock = clock or SystemClock()
-    bus = bus or KafkaBus(settings.kafka_bootstrap, client_id=f"{SERVICE}.{settings.instance}")
+    bus = bus or KafkaBus(access_of(settings), client_id=f"{SERVICE}.{settings.instance}")
     directory = Directory(settings.env)
     issuer = Issuer(settings.issuer_id, settings.issuer_name, settings.number_prefix)
     copying, closing, billing = Copying(clock), Closing(clock), Billing(clock, issuer)
@@ -48,7 +48,7 @@ def create(settings: InvoicingSettings, *, bus: Bus | None = None, clock: Clock 
             pools = await stack.enter_async_context(opened(settings, folders, name=SERVICE, worker_size=WORKER_SIZE))
             await bus.start()
             stack.push_async_callback(bus.stop)
-            await bus.ensure_topics(topics_of(SERVICE))
+            await bus.require_topics(needed_by(SERVICE))
             app.state.pools, app.state.closing = pools, closing
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             await stack.enter_async_context(fed(directory, bus))

@@ -14,11 +14,11 @@ from libs.access.directory import Directory
 from libs.access.door import open_door
 from libs.access.feed import fed
 from libs.access.principal import Principal
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaBus, access_of
 from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.ports import Bus
 from libs.bus.relay import Relay
-from libs.bus.topics import topics_of
+from libs.bus.topics import needed_by
 from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import Clock, SystemClock
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock | None = None) -> FastAPI:
     """Return the application of metering; nothing is opened before its lifespan begins."""
     clock, directory, instance = clock or SystemClock(), Directory(settings.env), settings.instance
-    bus = bus or KafkaBus(settings.kafka_bootstrap, client_id=f"metering.{instance}")
+    bus = bus or KafkaBus(access_of(settings), client_id=f"metering.{instance}")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -58,7 +58,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             pool = pools.worker
             await bus.start()
             stack.push_async_callback(bus.stop)
-            await bus.ensure_topics(topics_of("metering"))
+            await bus.require_topics(needed_by("metering"))
             fingerprints = await _fingerprints(pool)
             reading = Reading(bus, pool, clock, tuple(settings.bound_topics))
             publishing = Publishing(bus, pool, clock, settings.region)

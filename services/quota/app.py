@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from libs.access.directory import Directory
 from libs.access.door import open_door
 from libs.access.feed import fed
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaBus, access_of
 from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.relay import Relay
-from libs.bus.topics import topics_of
+from libs.bus.topics import needed_by
 from libs.bus.vitals import Vitals
 from libs.runtime.background import background
 from libs.runtime.clock import SystemClock
@@ -36,7 +36,7 @@ from services.quota.store.limiter import connect_limiter
 def create(settings: QuotaSettings) -> FastAPI:
     """Return the application of quota; nothing is opened before its lifespan begins."""
     clock, directory, plan_table = SystemClock(), Directory(settings.env), PlanTable()
-    bus = KafkaBus(settings.kafka_bootstrap, client_id=f"{SERVICE}.{settings.instance}")
+    bus = KafkaBus(access_of(settings), client_id=f"{SERVICE}.{settings.instance}")
     plans_feed, assigning = plan_table_feed(bus, plan_table), Assigning(clock)
 
     @asynccontextmanager
@@ -54,7 +54,7 @@ def create(settings: QuotaSettings) -> FastAPI:
             stack.push_async_callback(limiter.close)
             await bus.start()
             stack.push_async_callback(bus.stop)
-            await bus.ensure_topics(topics_of(SERVICE))
+            await bus.require_topics(needed_by(SERVICE))
             relay = Relay(pools.worker, bus, service=SERVICE, instance=settings.instance)
             await stack.enter_async_context(background("relay", relay.run()))
             await stack.enter_async_context(background(f"reader of {PLANS_TOPIC}", plans_feed.run()))

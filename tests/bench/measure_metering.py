@@ -27,9 +27,8 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.records import Message
-from libs.bus.topics import topics_of
 from libs.store.pool import Pool, open_pool
 from libs.store.roles import Role
 from services.metering.domain.events import Kind, UsageEvent
@@ -39,6 +38,7 @@ from services.metering.settings import MeteringSettings
 from tests.support.access import bearer
 from tests.support.conditions import eventually
 from tests.support.dying import dying_at
+from tests.support.kafka import kafka_environment, kafka_settings
 from tests.support.metering import SECRET
 from tests.support.metering_world import metering_world
 
@@ -121,12 +121,12 @@ class Owner:
 
 
 @asynccontextmanager
-async def owner(settings: MeteringSettings, kafka_bootstrap: str) -> AsyncIterator[Owner]:
+async def owner(settings: MeteringSettings, kafka: KafkaAccess) -> AsyncIterator[Owner]:
     """Metering as a process of its own."""
     told = {
         "MAESTRO_PORT": "0",
         "MAESTRO_POSTGRES_URL": settings.postgres_url,
-        "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap,
+        **kafka_environment(kafka),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.metering", env=os.environ | told)
     try:
@@ -157,13 +157,12 @@ async def until(pool: Pool, records: int) -> None:
 @pytest.mark.parametrize("per_request", [1, 100, 1000])
 @pytest.mark.timeout(1200)
 async def test_from_kafka_to_committed_totals(
-    per_request: int, fresh_database: Callable[..., str], kafka_bootstrap: str
+    per_request: int, fresh_database: Callable[..., str], kafka: KafkaAccess
 ) -> None:
-    settings = MeteringSettings(postgres_url=fresh_database("metering"), kafka_bootstrap=kafka_bootstrap)
-    bus = KafkaBus(kafka_bootstrap, client_id="bench")
+    settings = MeteringSettings(postgres_url=fresh_database("metering"), **kafka_settings(kafka))
+    bus = KafkaBus(kafka, client_id="bench")
     await bus.start()
-    await bus.ensure_topics(topics_of("metering"))
-    async with owner(settings, kafka_bootstrap) as running, pool_of(settings) as pool:
+    async with owner(settings, kafka) as running, pool_of(settings) as pool:
         before = sum((await bus.end_offsets("usage-shards")).values())
         await until(pool, before)
         known = await pool.fetchval("SELECT count(*) FROM usage_event_id")
@@ -190,15 +189,15 @@ def show(load: Load, per_request: int, took_s: float, running: Owner, cpu_s: flo
 
 @pytest.mark.parametrize(("per_request", "clients"), [(1, 1), (1, 32), (100, 8)])
 async def test_over_http_to_durable_in_kafka(
-    per_request: int, clients: int, fresh_database: Callable[..., str], kafka_bootstrap: str, tmp_path: Path
+    per_request: int, clients: int, fresh_database: Callable[..., str], kafka: KafkaAccess, tmp_path: Path
 ) -> None:
-    settings = MeteringSettings(postgres_url=fresh_database("metering"), kafka_bootstrap=kafka_bootstrap)
-    async with metering_world(settings, KafkaBus(kafka_bootstrap, client_id="before")) as world:
+    settings = MeteringSettings(postgres_url=fresh_database("metering"), **kafka_settings(kafka))
+    async with metering_world(settings, KafkaBus(kafka, client_id="before")) as world:
         tenant = await world.new_tenant()
         template = json.dumps([world.event(tenant, "ID", 1) for _ in range(per_request)])
         ends = sum((await world.bus.end_offsets("usage-shards")).values())
     async with (
-        dying_at("nowhere", "metering", told_of(settings, kafka_bootstrap), tmp_path) as runner,
+        dying_at("nowhere", "metering", told_of(settings, kafka), tmp_path) as runner,
         pool_of(settings) as pool,
     ):
         await until(pool, ends)
@@ -250,8 +249,8 @@ class Sender:
         return head.encode() + body
 
 
-def told_of(settings: MeteringSettings, kafka_bootstrap: str) -> dict[str, str]:
-    return {"MAESTRO_POSTGRES_URL": settings.postgres_url, "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap}
+def told_of(settings: MeteringSettings, kafka: KafkaAccess) -> dict[str, str]:
+    return {"MAESTRO_POSTGRES_URL": settings.postgres_url, **kafka_environment(kafka)}
 
 
 async def answers(http: httpx.AsyncClient) -> bool:

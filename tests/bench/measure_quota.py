@@ -21,13 +21,14 @@ import pytest
 import pytest_asyncio
 from redis import Redis
 
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus, access_of
 from libs.runtime.clock import SystemClock
 from services.quota.app import create
 from services.quota.domain.gcra import Rate
 from services.quota.settings import QuotaSettings
 from services.quota.store.limiter import SCRIPT, connect_limiter
 from tests.support.conditions import eventually
+from tests.support.kafka import kafka_environment
 from tests.support.quota_service import Quota, fresh_tenant_id, settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -72,7 +73,7 @@ async def service_pid(settings: QuotaSettings, port: int) -> AsyncIterator[int]:
     told = {
         "MAESTRO_PORT": str(port),
         "MAESTRO_POSTGRES_URL": settings.postgres_url,
-        "MAESTRO_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+        **kafka_environment(access_of(settings)),
         "MAESTRO_REDIS_URL": settings.redis_url,
         "MAESTRO_REDIS_PASSWORD_FILE": str(settings.redis_password_file),
     }
@@ -85,9 +86,9 @@ async def service_pid(settings: QuotaSettings, port: int) -> AsyncIterator[int]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def quota(settings: QuotaSettings, service_pid: int, port: int) -> AsyncIterator[Quota]:
+async def quota(settings: QuotaSettings, kafka: KafkaAccess, service_pid: int, port: int) -> AsyncIterator[Quota]:
     """A client of the service."""
-    bus = KafkaBus(settings.kafka_bootstrap, client_id=f"bench-{service_pid}")
+    bus = KafkaBus(kafka, client_id=f"bench-{service_pid}")
     await bus.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         running = Quota(create(settings), str(client.base_url), client, bus)

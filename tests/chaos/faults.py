@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from libs.bus.kafka import KafkaAccess
 from libs.schemas.topics import registry
 from tests.chaos.hand import Hand
 from tests.support.bus import kafka_broker
@@ -120,7 +121,7 @@ def restore(hand: Hand) -> None:
 def topic_made_again(hand: Hand) -> None:
     """close-requests is deleted and made again; the command that the refusal names lets metering go on."""
     since = hand.log_end("metering")
-    in_own_loop(_make_again(hand.stack.addresses.kafka_bootstrap, "close-requests"))
+    in_own_loop(_make_again(hand.stack.kafka, "close-requests"))
     hand.kill("metering")
     command = hand.named_verb("metering", "reset-offset", since)
     words = command.replace("earliest|latest|N", "earliest").split(" --partition ")
@@ -128,8 +129,8 @@ def topic_made_again(hand: Hand) -> None:
     hand.say("refused, reset")
 
 
-async def _make_again(bootstrap: str, topic: str) -> None:
-    async with kafka_broker(bootstrap) as broker:
+async def _make_again(kafka: KafkaAccess, topic: str) -> None:
+    async with kafka_broker(kafka) as broker:
         await broker.delete_topic(topic)
         await broker.bus.ensure_topics([registry()[topic]])
 

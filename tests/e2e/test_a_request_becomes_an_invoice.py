@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.records import Record, TopicPartition
 from libs.schemas.events import CloseRequested, InvoiceIssued, ManifestSigned, PeriodClosed
 from samples.hello_tenant.maestro_http import Tenant
@@ -118,7 +118,7 @@ def test_usage_in_another_tenants_name_changes_no_invoice(ending: Ending) -> Non
 
 def test_one_trace_leads_from_the_close_request_to_the_signed_invoice(ending: Ending, stack: WholeStack) -> None:
     tenants = {tenant.tenant_id for tenant in ending.cast.tenants}
-    seen = asyncio.run(traces_of(stack.addresses.kafka_bootstrap, tenants))
+    seen = asyncio.run(traces_of(stack.kafka, tenants))
     assert seen == {(topic, tenant): {ending.trace_id} for topic in WAY for tenant in tenants}
 
 
@@ -147,10 +147,10 @@ def changes_of(stack: WholeStack) -> list[tuple[str, str, str | None]]:
     return [(entry["service"], entry["action"], entry["tenant_id"]) for entry in entries_of(stack)]
 
 
-async def traces_of(bootstrap: str, tenants: set[str]) -> dict[tuple[str, str], set[str]]:
+async def traces_of(kafka: KafkaAccess, tenants: set[str]) -> dict[tuple[str, str], set[str]]:
     """Return the trace ids in the headers of the events of WAY, by topic and tenant."""
     traces: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    bus = KafkaBus(bootstrap, client_id="test")
+    bus = KafkaBus(kafka, client_id="test")
     await bus.start()
     try:
         for topic, event_type in WAY.items():

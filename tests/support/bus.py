@@ -15,13 +15,14 @@ from typing import Protocol
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.structs import TopicPartition as KafkaPartition
 
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.memory import MemoryBus
 from libs.bus.outbox import say
 from libs.bus.ports import Assigned, Bus, Fetched, Subscriber
 from libs.bus.records import Record, TopicPartition
+from libs.runtime.clock import Clock
 from libs.schemas.events import TenantChanged
-from libs.schemas.topics import TopicSpec
+from libs.schemas.topics import TopicSpec, registry
 from libs.store.pool import Pool, transaction
 from tests.support.conditions import eventually
 from tests.support.stores import as_owner, pools_on
@@ -80,7 +81,7 @@ class KafkaBroker:
     """The real broker."""
 
     bus: KafkaBus
-    bootstrap: str
+    access: KafkaAccess
 
     async def delete_topic(self, topic: str) -> None:
         async with self._admin() as admin:
@@ -102,12 +103,19 @@ class KafkaBroker:
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        admin = AIOKafkaAdminClient(**self.access.client_settings())
         await admin.start()
         try:
             yield admin
         finally:
             await admin.close()
+
+
+async def furnished_memory(clock: Clock | None = None) -> MemoryBus:
+    """A broker in memory with the topics of the registry, as an operator makes them before services start."""
+    bus = MemoryBus(clock)
+    await bus.ensure_topics(list(registry().values()))
+    return bus
 
 
 @asynccontextmanager
@@ -120,12 +128,12 @@ async def memory_broker() -> AsyncIterator[MemoryBroker]:
 
 
 @asynccontextmanager
-async def kafka_broker(bootstrap: str) -> AsyncIterator[KafkaBroker]:
+async def kafka_broker(access: KafkaAccess) -> AsyncIterator[KafkaBroker]:
     """A connection to the real broker."""
-    bus = KafkaBus(bootstrap, client_id=fresh_name("test"))
+    bus = KafkaBus(access, client_id=fresh_name("test"))
     await bus.start()
     try:
-        yield KafkaBroker(bus, bootstrap)
+        yield KafkaBroker(bus, access)
     finally:
         await bus.stop()
 

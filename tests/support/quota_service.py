@@ -25,13 +25,14 @@ from fastapi import FastAPI
 from libs.access.keys import base32_id, new_key
 from libs.access.scopes import DEFAULT_SCOPES
 from libs.bus.envelope import event_message
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.schemas.events import EventModel, KeyKind, WindowTotalled
 from libs.schemas.values import TenantId
 from services.quota.app import create
 from services.quota.settings import QuotaSettings
 from tests.support.access import ENV, NOW, key_changed, tenant_changed
 from tests.support.conditions import eventually
+from tests.support.kafka import KafkaOf, kafka_settings
 from tests.support.watched import watched
 
 PATIENCE_MS = 500  # the machine that runs the tests is shared; how long the service itself waits is measured apart
@@ -131,10 +132,10 @@ class Quota:
 
 
 @asynccontextmanager
-async def running_quota(settings: QuotaSettings) -> AsyncIterator[Quota]:
+async def running_quota(settings: QuotaSettings, operator: KafkaAccess) -> AsyncIterator[Quota]:
     """Run the service until the block ends; an operator's key is ready."""
     app = create(settings)
-    bus = KafkaBus(settings.kafka_bootstrap, client_id="test")
+    bus = KafkaBus(operator, client_id="test")
     await bus.start()
     try:
         async with listening(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
@@ -152,12 +153,12 @@ async def running_quota(settings: QuotaSettings) -> AsyncIterator[Quota]:
 
 @pytest.fixture(scope="module")
 def settings(
-    module_database: Callable[..., str], kafka_bootstrap: str, valkey_url: str, valkey_password_file: Path
+    module_database: Callable[..., str], kafka_of: KafkaOf, valkey_url: str, valkey_password_file: Path
 ) -> QuotaSettings:
     """Settings of a quota service on a database of its own."""
     return QuotaSettings(
         postgres_url=module_database("quota"),
-        kafka_bootstrap=kafka_bootstrap,
+        **kafka_settings(kafka_of("quota")),
         redis_url=valkey_url,
         redis_password_file=valkey_password_file,
         redis_patience_ms=PATIENCE_MS,
@@ -165,7 +166,7 @@ def settings(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def quota(settings: QuotaSettings) -> AsyncIterator[Quota]:
+async def quota(settings: QuotaSettings, kafka: KafkaAccess) -> AsyncIterator[Quota]:
     """A running quota service."""
-    async with running_quota(settings) as running:
+    async with running_quota(settings, kafka) as running:
         yield running

@@ -14,7 +14,7 @@ PART_OF_FIXTURE: Final = {
     "postgres": "PostgreSQL 18 (embedded)",
     "valkey_url": "Valkey 9 (embedded)",
     "own_valkey": "Valkey 9 (embedded)",
-    "kafka_bootstrap": "Apache Kafka 4.3.0 (KRaft, embedded)",
+    "kafka": "Apache Kafka 4.3.0 (KRaft, embedded)",
     "own_stack": "embedded servers under the supervisor",
     "standing_stack": "embedded servers under the supervisor",
     "stack": "whole stack, each service its own process",

@@ -6,7 +6,8 @@ Fixtures (all synchronous, so that they serve any event loop):
     fresh_database(name)   makes an empty database with its three roles, as a service has it, and returns its DSN with
                            the password that all of them share; `as_role(dsn, role)` logs in as one
     module_database(name)  the same for what all tests of a module share
-    kafka_bootstrap        host:port
+    kafka                  the operator's access to Kafka: any topic, any right; `kafka_of(service)` is a service's
+    kafka_over_tls         the operator's access by the listener that speaks TLS
     valkey_url             unix://quota@/... without a password; `valkey_password` and `valkey_password_file` go with
                            it. It is the limiter's user; `valkey_onlooker_url` (password included) may do anything
 """
@@ -21,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ from deploy.local import processes
 from deploy.local.accounts import unprivileged_account
 from deploy.local.credentials import password
 from deploy.local.kafka.jars import JAR_FOLDER
+from deploy.local.kafka.logins import login_file
 from deploy.local.kafka.server import Kafka
 from deploy.local.parts import Launch, NotReady, Part
 from deploy.local.places import Places, lay_places
@@ -40,7 +42,12 @@ from deploy.local.postgres import Postgres
 from deploy.local.processes import Child
 from deploy.local.provision import Tenure, dsn_for, provision
 from deploy.local.valkey import User, Valkey
+from libs.bus.acls import services_of
+from libs.bus.kafka import KafkaAccess
+from libs.schemas.topics import registry
 from libs.store.roles import Role, database_of
+from tests.support.authority import Authority, make_authority
+from tests.support.kafka import KafkaOf
 
 T = TypeVar("T")
 ASK_AGAIN_S = 0.05
@@ -139,11 +146,49 @@ def postgres_admin(postgres: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap(embedded_servers: ServerSet) -> str:
-    """Bootstrap address of a real Kafka broker."""
-    server = Kafka(embedded_servers.places, embedded_servers.ports, JAR_FOLDER)
+def kafka(embedded_servers: ServerSet) -> KafkaAccess:
+    """The operator's access to a real Kafka broker that has topics, logins and ACLs as `maestro up` makes them."""
+    places, ports = embedded_servers.places, embedded_servers.ports
+    users = {name: login_file(places.secrets, name) for name in services_of(registry().values())}
+    authority = make_authority(places.kafka)
+    server = Kafka(places, ports, JAR_FOLDER, users, _and_over_tls(ports, authority))
     embedded_servers.start(server)
-    return server.bootstrap()
+    in_own_loop(server.after_ready())
+    return server.access()
+
+
+def _and_over_tls(ports: Ports, authority: Authority) -> dict[str, str]:
+    """The broker's properties for one more listener, called TLS."""
+    names = {"CLIENTS": "kafka", "TLS": "kafka-tls", "CONTROLLER": "kafka-controller"}
+    listeners = ",".join(f"{listener}://127.0.0.1:{ports.port(name)}" for listener, name in names.items())
+    return {
+        "listeners": listeners,
+        "advertised.listeners": listeners,
+        "listener.security.protocol.map": "CLIENTS:SASL_PLAINTEXT,TLS:SASL_SSL,CONTROLLER:SASL_PLAINTEXT",
+        "listener.name.tls.ssl.keystore.type": "PEM",
+        "listener.name.tls.ssl.keystore.location": str(authority.server_file),
+        "listener.name.tls.scram-sha-512.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        ),
+    }
+
+
+@pytest.fixture(scope="session")
+def kafka_of(kafka: KafkaAccess, embedded_servers: ServerSet) -> KafkaOf:
+    """The access of a service, by its name."""
+
+    def access_of(service: str) -> KafkaAccess:
+        return replace(kafka, user=service, password_file=login_file(embedded_servers.places.secrets, service))
+
+    return access_of
+
+
+@pytest.fixture(scope="session")
+def kafka_over_tls(kafka: KafkaAccess, embedded_servers: ServerSet) -> KafkaAccess:
+    """The operator's access over TLS, with the authority that signed the broker's certificate."""
+    address = f"127.0.0.1:{embedded_servers.ports.port('kafka-tls')}"
+    ca_file = embedded_servers.places.kafka / "authority.pem"
+    return replace(kafka, bootstrap=address, protocol="SASL_SSL", ca_file=ca_file)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,9 @@ from deploy.local.control import SUPERVISOR_PROGRAM, bring_up, restart, take_dow
 from deploy.local.places import Places, lay_places
 from deploy.local.settings import STATE_SETTING
 from deploy.local.status import PartStatus, Phase, StackStatus, live_status
+from libs.bus.kafka import KafkaAccess
 from samples.hello_tenant.stack import Stack, stack_of
+from tests.support.kafka import operator_access
 
 RELAY_SEQUENCED = "relay.sequenced"  # the outbox rows have their sequences, Kafka has nothing
 RELAY_PUBLISHED = "relay.published"  # Kafka has the events, the outbox rows are not marked
@@ -49,6 +51,11 @@ class WholeStack:
     addresses: Stack
     markers: Path
     environ: dict[str, str]
+
+    @property
+    def kafka(self) -> KafkaAccess:
+        """The operator's access to the stack's broker."""
+        return operator_access(self.places, self.part("kafka").address)
 
     def part(self, name: str) -> PartStatus:
         """What the supervisor says of one part now."""

@@ -15,7 +15,7 @@ from typing import Final
 from libs.bus.deadletters import showing
 from libs.bus.deadletters.register import Entry, Sought, State
 from libs.bus.deadletters.replay import Decision, Desk, Verdict
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaBus, access_of
 from libs.runtime.errors import MaestroError, Rejected
 from libs.runtime.printable import printable
 from libs.runtime.settings import ServiceSettings
@@ -108,7 +108,7 @@ async def _desk(service: str, settings_of: SettingsOf) -> AsyncIterator[Desk]:
     async with AsyncExitStack() as stack:
         pool = await open_pool(settings, Role.WORKER, name=f"{service}.operator", max_size=2)
         stack.push_async_callback(pool.close)
-        bus = KafkaBus(settings.kafka_bootstrap, client_id="maestro.operator")
+        bus = KafkaBus(access_of(settings), client_id="maestro.operator")
         await bus.start()
         stack.push_async_callback(bus.stop)
         yield Desk(pool, bus)

@@ -13,8 +13,9 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateTopicsRequest
 
+from libs.bus.kafka.access import KafkaAccess, connecting
 from libs.bus.kafka.closing import put_away
-from libs.bus.kafka.faults import in_our_words
+from libs.bus.kafka.faults import denial, in_our_words
 from libs.bus.kafka.groups import commit_marks, fetch_committed, fetch_marks, set_committed
 from libs.bus.kafka.metadata import TopicsRequest
 from libs.bus.kafka.publisher import KafkaPublisher
@@ -23,6 +24,7 @@ from libs.bus.kafka.subscriber import KafkaSubscriber
 from libs.bus.marks import Mark
 from libs.bus.ports import Committed, Publisher, Reader, Subscriber, Voice
 from libs.bus.records import TopicPartition
+from libs.bus.topics import missing_topics
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.errors import Broken, Unavailable
 from libs.schemas.topics import TopicSpec, dead_letter_spec
@@ -32,6 +34,7 @@ PARTITIONS_KEPT_S: Final = 60.0  # how long a partition count is believed; it ch
 REPLICATION: Final = -1  # the broker's default.replication.factor: one embedded, three in a cluster
 _TOPIC_EXISTS: Final = 36
 _UNKNOWN_TOPIC: Final = 3
+_DENIED_TOPIC: Final = 29
 _TOPICS_VISIBLE_TRIES: Final = 50  # of VISIBLE_WAIT_S each: five seconds for the brokers to learn of a new topic
 VISIBLE_WAIT_S: Final = 0.1
 
@@ -39,9 +42,9 @@ VISIBLE_WAIT_S: Final = 0.1
 class KafkaBus:
     """The bus on Kafka. `client_id` names the process in the broker's logs and quotas."""
 
-    def __init__(self, bootstrap: str, *, client_id: str, clock: Clock | None = None) -> None:
-        """Remember the address (host:port, comma separated); `start` connects."""
-        self._bootstrap = bootstrap
+    def __init__(self, access: KafkaAccess, *, client_id: str, clock: Clock | None = None) -> None:
+        """Remember where the brokers are and the login; `start` connects."""
+        self._access = access
         self._client_id = client_id
         self._clock = clock or SystemClock()
         self._running = AsyncExitStack()
@@ -49,18 +52,18 @@ class KafkaBus:
         self._offsets: Any = None
         self._counts: dict[str, tuple[float, int]] = {}
         self._voices: list[KafkaPublisher] = []
-        self._publisher = KafkaPublisher(bootstrap, client_id=client_id, partitions=self.partitions)
+        self._publisher = KafkaPublisher(access, client_id=client_id, partitions=self.partitions)
 
     async def start(self) -> None:
-        """Connect; raises Unavailable while the broker does not answer."""
-        address = {"bootstrap_servers": self._bootstrap, "client_id": self._client_id}
+        """Connect; raises Unavailable while the broker does not answer, Broken where it refuses the login."""
+        address = self._access.client_settings() | {"client_id": self._client_id}
         timeout = {"request_timeout_ms": REQUEST_TIMEOUT_MS}
         client = AIOKafkaClient(**address, **timeout)
         offsets = AIOKafkaConsumer(**address, **timeout, isolation_level="read_committed", auto_offset_reset="none")
         async with AsyncExitStack() as stack:
             stack.push_async_callback(client.close)
             stack.push_async_callback(put_away, offsets)
-            with in_our_words("connecting"):
+            async with connecting(self._access, "connecting"):
                 await client.bootstrap()
                 await offsets.start()
             stack.push_async_callback(self._publisher.stop)
@@ -79,7 +82,7 @@ class KafkaBus:
 
     def voice(self, name: str) -> Voice:
         """Return a publisher under `name`, fenced by the broker: see `libs.bus.ports.Voice`."""
-        voice = KafkaPublisher(self._bootstrap, client_id=self._client_id, partitions=self.partitions, name=name)
+        voice = KafkaPublisher(self._access, client_id=self._client_id, partitions=self.partitions, name=name)
         self._voices.append(voice)
         return voice
 
@@ -100,6 +103,12 @@ class KafkaBus:
                 return
             await asyncio.sleep(VISIBLE_WAIT_S)
         raise Unavailable(f"the broker does not show the topics {sorted(wanted)} yet")
+
+    async def require_topics(self, names: Collection[str]) -> None:
+        """Raise Unavailable where one of them does not exist, Broken where we may neither read nor write it."""
+        missing = sorted(set(names) - (await self.topic_ids(names)).keys())
+        if missing:
+            raise Unavailable(missing_topics(missing))
 
     async def _create(self, specs: Sequence[TopicSpec]) -> None:
         wanted: list[tuple[Any, ...]] = [
@@ -130,6 +139,9 @@ class KafkaBus:
             answer = await self._client.send(self._client.get_random_node(), TopicsRequest(sorted(topics)))
         found: list[dict[str, Any]] = answer.to_object()["topics"]
         wrong = [one for one in found if one["error_code"] not in {0, _UNKNOWN_TOPIC}]
+        denied = [one["topic"] for one in wrong if one["error_code"] == _DENIED_TOPIC]
+        if denied:
+            raise Broken(denial(f"topic {', '.join(denied)}"))
         if wrong:
             raise Unavailable(f"topic {wrong[0]['topic']}: {for_code(wrong[0]['error_code']).__name__}")
         return [one for one in found if one["error_code"] == 0]
@@ -172,8 +184,8 @@ class KafkaBus:
 
     def subscriber(self, topics: Collection[str], *, group: str, instance: str, max_records: int) -> Subscriber:
         """Return a new member of `group` with the static id `instance`."""
-        return KafkaSubscriber(self._bootstrap, topics, group=group, instance=instance, max_records=max_records)
+        return KafkaSubscriber(self._access, topics, group=group, instance=instance, max_records=max_records)
 
     def reader(self, topic: str) -> Reader:
         """Return a new reader of the whole topic."""
-        return KafkaReader(self._bootstrap, topic, self)
+        return KafkaReader(self._access, topic, self)

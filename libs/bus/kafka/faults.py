@@ -41,8 +41,16 @@ def in_our_words(doing: str) -> Iterator[None]:
     except (MessageSizeTooLargeError, RecordTooLargeError) as error:
         raise TooLarge(f"{doing}: larger than the topic's max.message.bytes: {error}") from error
     except _FORBIDDEN as error:
-        raise Broken(f"{doing}: the broker does not allow it: {error!r}; check the topic's ACL") from error
+        raise Broken(denial(f"{doing}: {error!r}")) from error
     except ProducerFenced as error:
         raise Unavailable(f"{doing}: a newer process speaks in our place") from error
     except (KafkaError, OSError, TimeoutError) as error:
         raise Unavailable(f"{doing}: the broker does not answer: {error!r}") from error
+
+
+def denial(what: str) -> str:
+    """Return what is said where the broker denies `what`: which file decides, and which verb puts it in force."""
+    return (
+        f"the broker does not allow it: {what}. What a service may do is said in proto/topics/*.yaml; "
+        "`maestro bus provision` puts that in force"
+    )

@@ -17,6 +17,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaProducer
 
+from libs.bus.kafka.access import KafkaAccess, connecting
 from libs.bus.kafka.faults import in_our_words
 from libs.bus.kafka.untyped import FromAiokafka
 from libs.bus.partitioner import partition_of
@@ -62,15 +63,16 @@ class KafkaPublisher:
 
     def __init__(
         self,
-        bootstrap: str,
+        access: KafkaAccess,
         *,
         client_id: str,
         partitions: Callable[[str], Awaitable[int]],
         name: str | None = None,
     ) -> None:
-        """Remember the address, and how to learn a topic's partition count. With a `name` it is a Voice."""
+        """Remember where to connect, and how to learn a topic's partition count. With a `name` it is a Voice."""
         self._name = name
-        self._address = {"bootstrap_servers": bootstrap, "client_id": client_id}
+        self._access = access
+        self._client_id = client_id
         self._partitions = partitions
         self._producer: FromAiokafka = None
         self._starting = asyncio.Lock()
@@ -176,7 +178,8 @@ class KafkaPublisher:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    **self._address,
+                    **self._access.client_settings(),
+                    client_id=self._client_id,
                     acks="all",
                     enable_idempotence=True,
                     compression_type=COMPRESSION,
@@ -185,7 +188,8 @@ class KafkaPublisher:
                 )
                 with ExitStack() as on_failure:
                     on_failure.callback(self._leave, producer)
-                    await asyncio.wait_for(_start(producer, self._name), START_TIMEOUT_S)
+                    async with connecting(self._access, "connecting to publish"):
+                        await asyncio.wait_for(_start(producer, self._name), START_TIMEOUT_S)
                     on_failure.pop_all()
                 self._producer = producer
             return self._producer

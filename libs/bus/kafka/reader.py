@@ -8,6 +8,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
 
+from libs.bus.kafka.access import KafkaAccess, connecting
 from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
 from libs.bus.kafka.subscriber import (
@@ -28,9 +29,9 @@ MAX_RECORDS: Final = 5_000  # of one poll: about a megabyte of tenants
 class KafkaReader:
     """See `libs.bus.ports.Reader`."""
 
-    def __init__(self, bootstrap: str, topic: str, bus: Bus) -> None:
+    def __init__(self, access: KafkaAccess, topic: str, bus: Bus) -> None:
         """Remember what to read; `start` connects."""
-        self._bootstrap = bootstrap
+        self._access = access
         self._topic = topic
         self._bus = bus
         self._consumer: FromAiokafka = None
@@ -40,7 +41,7 @@ class KafkaReader:
         ends = await self._bus.end_offsets(self._topic)
         starts = {**await self._bus.start_offsets(self._topic), **(positions or {})}
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **self._access.client_settings(),
             client_id=f"reader.{self._topic}",
             auto_offset_reset="none",
             isolation_level="read_committed",
@@ -48,7 +49,7 @@ class KafkaReader:
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         )
-        with in_our_words(f"reading {self._topic}"):
+        async with connecting(self._access, f"reading {self._topic}"):
             await self._consumer.start()
         self._consumer.assign([KafkaPartition(self._topic, number) for number in starts])
         for number, offset in starts.items():

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from libs.bus.kafka.access import KafkaAccess, connecting
 from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
 from libs.bus.kafka.groups import metadata_of
@@ -36,12 +37,14 @@ METADATA_MS: Final = 30_000  # new partitions are noticed within this
 class KafkaSubscriber:
     """See `libs.bus.ports.Subscriber`."""
 
-    def __init__(self, bootstrap: str, topics: Collection[str], *, group: str, instance: str, max_records: int) -> None:
+    def __init__(
+        self, access: KafkaAccess, topics: Collection[str], *, group: str, instance: str, max_records: int
+    ) -> None:
         """Remember what to join; `start` joins."""
         self._topics = sorted(topics)
         self._max_records = max_records
+        self._access = access
         self._settings = {
-            "bootstrap_servers": bootstrap,
             "client_id": f"{group}.{instance}",
             "group_id": group,
             "group_instance_id": instance,
@@ -58,6 +61,7 @@ class KafkaSubscriber:
         """Join the group; raises Unavailable while broker or topic are missing."""
         self._idle.set()
         self._consumer = AIOKafkaConsumer(
+            **self._access.client_settings(),
             **self._settings,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -73,7 +77,7 @@ class KafkaSubscriber:
         self._consumer.subscribe(self._topics, listener=_Rebalances(self))
         async with AsyncExitStack() as on_failure:
             on_failure.push_async_callback(self.stop)
-            with in_our_words(f"joining {self._settings['group_id']}"):
+            async with connecting(self._access, f"joining {self._settings['group_id']}"):
                 await self._consumer.start()
             on_failure.pop_all()
         self._progress_task = asyncio.create_task(self._commit_progress(), name="show progress to lag tools")

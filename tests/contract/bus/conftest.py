@@ -11,9 +11,9 @@ from libs.schemas.topics import TopicSpec
 from tests.support.bus import Broker, fresh_name, kafka_broker, memory_broker, spec
 
 
-@pytest.fixture(params=["memory", "kafka_bootstrap"], ids=["memory", "kafka"])
+@pytest.fixture(params=["memory", "kafka"], ids=["memory", "kafka"])
 async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
-    """A parameter other than `memory` is the fixture that gives the real broker's address."""
+    """A parameter other than `memory` is the fixture that gives access to the real broker."""
     opened = memory_broker() if request.param == "memory" else kafka_broker(request.getfixturevalue(request.param))
     async with opened as found:
         yield found

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaProducer
 
 from libs.bus.forwarder import Forwarder
+from libs.bus.kafka import KafkaAccess
 from libs.bus.ports import Bus
 from libs.bus.records import Message, Record, TopicPartition
 from libs.bus.subscription import OffsetLost, Subscription
@@ -129,12 +130,12 @@ async def test_a_topic_made_again_under_it_stops_it(broker: Broker, topic: Topic
     assert sink.taken == [b"one", b"two"]
 
 
-async def test_what_transactions_leave_in_the_log_is_passed_too(kafka_bootstrap: str) -> None:
-    async with kafka_broker(kafka_bootstrap) as broker:
+async def test_what_transactions_leave_in_the_log_is_passed_too(kafka: KafkaAccess) -> None:
+    async with kafka_broker(kafka) as broker:
         topic = spec(fresh_name("transactional"), partitions=1)
         await broker.bus.ensure_topics([topic])
         sink = Sink(topic.name)
-        producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, transactional_id=fresh_name("transaction"))
+        producer = AIOKafkaProducer(**kafka.client_settings(), transactional_id=fresh_name("transaction"))
         await producer.start()
         async with producer.transaction():
             await producer.send_and_wait(topic.name, b"one")

@@ -24,9 +24,9 @@ async def pool(dsn: str) -> AsyncIterator[Pool]:
         yield opened
 
 
-@pytest.fixture(params=["memory", "kafka_bootstrap"], ids=["memory", "kafka"])
+@pytest.fixture(params=["memory", "kafka"], ids=["memory", "kafka"])
 async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
-    """A parameter other than `memory` is the fixture that gives the real broker's address."""
+    """A parameter other than `memory` is the fixture that gives access to the real broker."""
     opened = memory_broker() if request.param == "memory" else kafka_broker(request.getfixturevalue(request.param))
     async with opened as found:
         await found.bus.ensure_topics(list(registry().values()))

@@ -8,7 +8,7 @@ import asyncpg
 
 from libs.bus.deadletters.register import Entry, Sought
 from libs.bus.deadletters.replay import Decision, Desk, Verdict
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.lookup import record_at, records_of
 from libs.bus.memory import MemoryBus
 from libs.bus.ports import Bus
@@ -194,9 +194,9 @@ class Refusing(Values):
 
 
 async def test_a_record_larger_than_its_topic_allows_blocks_nothing_and_is_replayed_from_where_it_lies(
-    kafka_bootstrap: str, pool: Pool
+    kafka: KafkaAccess, pool: Pool
 ) -> None:
-    bus = KafkaBus(kafka_bootstrap, client_id="test")
+    bus = KafkaBus(kafka, client_id="test")
     await bus.start()
     await bus.ensure_topics([topic(SHARDS)])
     values, size = Refusing(), topic(SHARDS).max_record_bytes + 1_000_000

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from libs.bus.deadletters.cli import main
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.runtime.settings import ServiceSettings
 from libs.schemas.topics import registry
 from libs.store.pool import Pool
 from tests.support.bus import bus_store, say_names
 from tests.support.consuming import Tenants, at_work, effects_are, outbox_is_empty, relay_of
+from tests.support.kafka import kafka_settings
 
 Run = Callable[..., Awaitable[tuple[int, str, str]]]
 
@@ -34,10 +35,10 @@ class Setting:
 
 
 @pytest.fixture
-async def setting(fresh_database: Callable[..., str], kafka_bootstrap: str) -> AsyncIterator[Setting]:
+async def setting(fresh_database: Callable[..., str], kafka: KafkaAccess) -> AsyncIterator[Setting]:
     dsn = fresh_database("dlq")
     tenants = Tenants(refuse=("bad \u202e",))
-    bus = KafkaBus(kafka_bootstrap, client_id="dlq")
+    bus = KafkaBus(kafka, client_id="dlq")
     await bus.start()
     await bus.ensure_topics(list(registry().values()))
     async with bus_store(dsn) as pool:
@@ -47,7 +48,7 @@ async def setting(fresh_database: Callable[..., str], kafka_bootstrap: str) -> A
         await relay_of(pool, bus).drain()
         await outbox_is_empty(pool)
         ids = await pool.fetch("SELECT id FROM dead_letter WHERE consumer = $1 AND reason = 'rejected'", tenants.name)
-        settings = ServiceSettings(postgres_url=dsn, kafka_bootstrap=kafka_bootstrap)
+        settings = ServiceSettings(postgres_url=dsn, **kafka_settings(kafka))
         yield Setting(settings, pool, bus, tenants, f"quota/{ids[0]['id']}")
     await bus.stop()
 

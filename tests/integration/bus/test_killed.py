@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.records import Headers
 from libs.schemas.topics import registry
 from libs.store.pool import Pool
@@ -34,19 +34,19 @@ async def pool(dsn: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def bus(kafka_bootstrap: str) -> AsyncIterator[KafkaBus]:
-    async with kafka_broker(kafka_bootstrap) as broker:
+async def bus(kafka: KafkaAccess) -> AsyncIterator[KafkaBus]:
+    async with kafka_broker(kafka) as broker:
         await broker.bus.ensure_topics(list(registry().values()))
         yield broker.bus
 
 
 @pytest.fixture
-def start(dsn: str, kafka_bootstrap: str) -> Iterator[Start]:
+def start(dsn: str, kafka: KafkaAccess) -> Iterator[Start]:
     """Start a process of a role; killed when the test ends."""
     started: list[subprocess.Popen[bytes]] = []
 
     def starting(role: str, *more: str, crash_at: str = "", marker: Path | None = None) -> subprocess.Popen[bytes]:
-        started.append(bus_process.start(role, dsn, kafka_bootstrap, *more, crash_at=crash_at, marker=marker))
+        started.append(bus_process.start(kafka, role, dsn, *more, crash_at=crash_at, marker=marker))
         return started[-1]
 
     yield starting

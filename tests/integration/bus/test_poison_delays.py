@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.outbox import say
 from libs.schemas.topics import registry
 from libs.store.pool import Pool, transaction
@@ -22,8 +22,8 @@ LAST_WITHIN_S = 20.0  # a second on an idle machine
 
 
 @pytest.fixture
-async def bus(kafka_bootstrap: str) -> AsyncIterator[KafkaBus]:
-    opened = KafkaBus(kafka_bootstrap, client_id="poison")
+async def bus(kafka: KafkaAccess) -> AsyncIterator[KafkaBus]:
+    opened = KafkaBus(kafka, client_id="poison")
     await opened.start()
     await opened.ensure_topics(list(registry().values()))
     yield opened

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from libs.bus.cli import main
+from libs.bus.kafka import KafkaAccess, access_of
 from libs.bus.marks import StoreWentBack, relay_group
 from libs.bus.operator import raise_epoch
 from libs.bus.ports import Bus
@@ -18,6 +19,7 @@ from libs.store.pool import Pool
 from tests.support.bus import bus_store, effects, kafka_broker, say_names
 from tests.support.conditions import eventually
 from tests.support.consuming import Tenants, at_work, dies, effects_are, outbox_is_empty, relay_of
+from tests.support.kafka import kafka_settings
 from tests.support.stack import in_own_loop
 from tests.support.stores import as_owner
 
@@ -113,9 +115,9 @@ async def test_a_store_that_was_restored_to_before_its_epoch_was_raised_gets_a_g
 
 
 def test_the_operators_verb_says_which_epoch_it_is_now(
-    fresh_database: Callable[..., str], kafka_bootstrap: str, capsys: pytest.CaptureFixture[str]
+    fresh_database: Callable[..., str], kafka: KafkaAccess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ServiceSettings(postgres_url=fresh_database("verb"), kafka_bootstrap=kafka_bootstrap)
+    settings = ServiceSettings(postgres_url=fresh_database("verb"), **kafka_settings(kafka))
     in_own_loop(_prepare(settings))
 
     done = main(["raise-epoch", "--service", "quota", "--reason", "restored"], lambda _: settings)
@@ -124,5 +126,5 @@ def test_the_operators_verb_says_which_epoch_it_is_now(
 
 
 async def _prepare(settings: ServiceSettings) -> None:
-    async with kafka_broker(settings.kafka_bootstrap) as broker, bus_store(settings.postgres_url):
+    async with kafka_broker(access_of(settings)) as broker, bus_store(settings.postgres_url):
         await broker.bus.ensure_topics(list(registry().values()))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from libs.bus.cli import main
+from libs.bus.kafka import KafkaAccess, access_of
 from libs.bus.operator import BadReset, Step, Target, reset_committed, reset_offset
 from libs.bus.ports import Bus, Committed
 from libs.bus.records import Message, TopicPartition
@@ -15,6 +16,7 @@ from libs.schemas.topics import topic
 from libs.store.pool import Pool
 from tests.support.bus import Broker, bus_store, effects, kafka_broker
 from tests.support.consuming import Values, at_work, dies, effects_are
+from tests.support.kafka import kafka_settings
 
 TOPIC = "close-requests"  # no other test of the bus reads it, so it may be deleted
 FIRST = TopicPartition(TOPIC, 0)
@@ -144,9 +146,9 @@ async def test_a_reset_outside_the_log_is_refused(to: Target, partition: int, br
 
 
 def test_the_operators_verb_resets_every_partition_and_says_what_it_did(
-    fresh_database: Callable[..., str], kafka_bootstrap: str, capsys: pytest.CaptureFixture[str]
+    fresh_database: Callable[..., str], kafka: KafkaAccess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ServiceSettings(postgres_url=fresh_database("verb"), kafka_bootstrap=kafka_bootstrap)
+    settings = ServiceSettings(postgres_url=fresh_database("verb"), **kafka_settings(kafka))
     asyncio.run(_prepare(settings))
     named = ["--service", "quota", "--consumer", "quota.any", "--topic", TOPIC, "--partition", "all"]
 
@@ -158,14 +160,14 @@ def test_the_operators_verb_resets_every_partition_and_says_what_it_did(
 
 
 async def _prepare(settings: ServiceSettings) -> None:
-    async with kafka_broker(settings.kafka_bootstrap) as broker, bus_store(settings.postgres_url):
+    async with kafka_broker(access_of(settings)) as broker, bus_store(settings.postgres_url):
         await broker.bus.ensure_topics([topic(TOPIC)])
 
 
 def test_the_operators_verb_says_why_it_cannot(
-    fresh_database: Callable[..., str], kafka_bootstrap: str, capsys: pytest.CaptureFixture[str]
+    fresh_database: Callable[..., str], kafka: KafkaAccess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ServiceSettings(postgres_url=fresh_database("verb"), kafka_bootstrap=kafka_bootstrap)
+    settings = ServiceSettings(postgres_url=fresh_database("verb"), **kafka_settings(kafka))
     named = ["--service", "quota", "--consumer", "quota.any", "--topic", "no-such-topic", "--partition", "0"]
 
     done = main(["reset-offset", *named, "--to", "latest"], lambda _: settings)

@@ -19,6 +19,7 @@ from deploy.local.packages import installed_programs
 from deploy.local.places import lay_places
 from deploy.local.ports import Ports
 from deploy.local.postgres import Postgres
+from libs.bus.kafka import KafkaAccess
 from libs.store.roles import Role
 from tests.support.stack import ServerSet, as_role
 
@@ -118,16 +119,16 @@ async def test_no_role_makes_roles(fresh_database: FreshDatabase, role: Role) ->
     await connection.close()
 
 
-async def test_kafka_gives_back_what_was_written(kafka_bootstrap: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+async def test_kafka_gives_back_what_was_written(kafka: KafkaAccess) -> None:
+    admin = AIOKafkaAdminClient(**kafka.client_settings())
     await admin.start()
     await admin.create_topics([NewTopic("embedded-round-trip", num_partitions=2, replication_factor=1)])
     await admin.close()
 
-    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap, acks="all", enable_idempotence=True) as producer:
+    async with AIOKafkaProducer(**kafka.client_settings(), acks="all", enable_idempotence=True) as producer:
         await producer.send_and_wait("embedded-round-trip", b"value", key=b"key")
     async with AIOKafkaConsumer(
-        "embedded-round-trip", bootstrap_servers=kafka_bootstrap, group_id="reader", auto_offset_reset="earliest"
+        "embedded-round-trip", **kafka.client_settings(), group_id="reader", auto_offset_reset="earliest"
     ) as consumer:
         record = await consumer.getone()
 

@@ -25,7 +25,9 @@ from deploy.local.ports import HOST
 from deploy.local.processes import Identity
 from deploy.local.provision import Tenure, dsn_for, provision
 from deploy.local.status import PartStatus, StackStatus, live_status
+from libs.bus.kafka import KafkaAccess
 from libs.store.roles import Role
+from tests.support.kafka import kafka_environment, operator_access
 from tests.support.small_stack import PROGRAM
 from tests.support.stack import as_role, drop_databases
 
@@ -186,7 +188,7 @@ def test_down_ends_what_a_killed_supervisor_left(own_stack: Places) -> None:
 
 async def test_ports_that_were_taken_meanwhile_are_replaced_and_topics_stay(own_stack: Places) -> None:
     before = _up(own_stack)
-    await _make_topic(_part(before, "kafka").address)
+    await _make_topic(operator_access(own_stack, _part(before, "kafka").address))
     take_down(own_stack, _silent)
     taken = [_part(before, name).address.rpartition(":")[2] for name in ("kafka", "first")]
 
@@ -198,18 +200,18 @@ async def test_ports_that_were_taken_meanwhile_are_replaced_and_topics_stay(own_
 
     assert after.is_ready()
     assert _part(after, "kafka").address.rpartition(":")[2] not in taken
-    assert "kept" in await _topics(_part(after, "kafka").address)
+    assert "kept" in await _topics(operator_access(own_stack, _part(after, "kafka").address))
 
 
-async def _make_topic(bootstrap: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+async def _make_topic(kafka: KafkaAccess) -> None:
+    admin = AIOKafkaAdminClient(**kafka.client_settings())
     await admin.start()
     await admin.create_topics([NewTopic("kept", num_partitions=1, replication_factor=1)])
     await admin.close()
 
 
-async def _topics(bootstrap: str) -> list[str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+async def _topics(kafka: KafkaAccess) -> list[str]:
+    admin = AIOKafkaAdminClient(**kafka.client_settings())
     await admin.start()
     try:
         return list(await admin.list_topics())
@@ -218,11 +220,11 @@ async def _topics(bootstrap: str) -> list[str]:
 
 
 def test_system_servers_stand_in_for_the_embedded_ones(
-    own_stack: Places, postgres: str, kafka_bootstrap: str, valkey_url: str, valkey_password: str
+    own_stack: Places, postgres: str, kafka: KafkaAccess, valkey_url: str, valkey_password: str
 ) -> None:
     environ = {
         "MAESTRO_POSTGRES_URL": postgres,
-        "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap,
+        **kafka_environment(kafka),
         "MAESTRO_REDIS_URL": valkey_url.replace("@", f":{valkey_password}@", 1),
     }
 

@@ -11,9 +11,8 @@ import pytest
 from libs.access.keys import ApiKey
 from libs.access.scopes import DEFAULT_SCOPES
 from libs.bus.envelope import decode, event_message
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.ports import Reader
-from libs.bus.topics import topics_of
 from libs.runtime.errors import Broken
 from libs.schemas.events import EventModel, InvoiceIssued, ManifestSigned
 from libs.schemas.values import TenantId
@@ -25,6 +24,7 @@ from services.evidence.settings import EvidenceSettings
 from tests.support.access import NOW, api_key, bearer, key_changed, tenant_changed, tenant_id
 from tests.support.conditions import eventually
 from tests.support.issued_invoices import issued_invoice
+from tests.support.kafka import KafkaOf, kafka_settings
 from tests.support.served import served
 
 TENANT = tenant_id(771)  # no other test of the session's broker uses it
@@ -32,23 +32,19 @@ OWN = api_key(771)
 
 
 @pytest.fixture
-async def bus(kafka_bootstrap: str) -> AsyncIterator[KafkaBus]:
+async def bus(kafka: KafkaAccess) -> AsyncIterator[KafkaBus]:
     """A connection of the test's own, which plays identity and invoicing."""
-    connection = KafkaBus(kafka_bootstrap, client_id="test")
+    connection = KafkaBus(kafka, client_id="test")
     await connection.start()
     yield connection
     await connection.stop()
 
 
 @pytest.fixture
-async def settings(
-    fresh_database: Callable[..., str], bus: KafkaBus, kafka_bootstrap: str, tmp_path: Path
-) -> EvidenceSettings:
-    """A deployment of evidence, not started, on a broker that has its topics."""
-    await bus.ensure_topics(topics_of("evidence"))
-    return EvidenceSettings(
-        postgres_url=fresh_database("evidence"), kafka_bootstrap=kafka_bootstrap, state_dir=tmp_path / "state"
-    )
+async def settings(fresh_database: Callable[..., str], kafka_of: KafkaOf, tmp_path: Path) -> EvidenceSettings:
+    """A deployment of evidence, not started."""
+    told = kafka_settings(kafka_of("evidence"))
+    return EvidenceSettings(postgres_url=fresh_database("evidence"), state_dir=tmp_path / "state", **told)
 
 
 async def publish(bus: KafkaBus, topic: str, *events: tuple[str, EventModel]) -> None:

@@ -17,13 +17,13 @@ from fastapi import FastAPI
 
 from libs.access.keys import ApiKey, new_key
 from libs.bus.envelope import event_message
-from libs.bus.kafka import KafkaBus
-from libs.bus.topics import topics_of
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.schemas.events import Limits, PlanChanged, PriceMap
 from services.identity.app import create
 from services.identity.settings import IdentitySettings
 from tests.support.access import ENV, NOW
 from tests.support.conditions import eventually
+from tests.support.kafka import KafkaOf, kafka_settings
 from tests.support.served import served
 from tests.support.stack import in_own_loop
 
@@ -99,28 +99,28 @@ class Identity:
         return await eventually(known, "the key works")
 
 
-def operator_settings(dsn: str, kafka_bootstrap: str) -> IdentitySettings:
+def operator_settings(dsn: str, kafka: KafkaAccess) -> IdentitySettings:
     """Return the settings of an identity over this database and broker."""
-    return IdentitySettings(postgres_url=dsn, kafka_bootstrap=kafka_bootstrap)
+    return IdentitySettings(postgres_url=dsn, **kafka_settings(kafka))
 
 
 @asynccontextmanager
-async def connected(kafka_bootstrap: str) -> AsyncIterator[KafkaBus]:
+async def connected(kafka: KafkaAccess) -> AsyncIterator[KafkaBus]:
     """Give a connection as another process has one."""
-    bus = KafkaBus(kafka_bootstrap, client_id="test")
+    bus = KafkaBus(kafka, client_id="test")
     await bus.start()
     yield bus
     await bus.stop()
 
 
 @pytest.fixture(scope="session")
-def bootstrap(kafka_bootstrap: str) -> str:
-    """The broker's address, once quota has published the plan starter there."""
-    in_own_loop(_publish_plan(kafka_bootstrap))
-    return kafka_bootstrap
+def own_kafka(kafka: KafkaAccess, kafka_of: KafkaOf) -> KafkaAccess:
+    """Identity's access to the broker, once quota has published the plan starter there."""
+    in_own_loop(_publish_plan(kafka))
+    return kafka_of("identity")
 
 
-async def _publish_plan(kafka_bootstrap: str) -> None:
+async def _publish_plan(kafka: KafkaAccess) -> None:
     plan = PlanChanged(
         plan_id="starter",
         version=1,
@@ -130,22 +130,21 @@ async def _publish_plan(kafka_bootstrap: str) -> None:
         effective_at=NOW,
     )
     said = event_message("plan-changes", plan, key="plan/starter/1", event_id=uuid.uuid4(), at=NOW)
-    async with connected(kafka_bootstrap) as bus:
-        await bus.ensure_topics(topics_of("identity"))
+    async with connected(kafka) as bus:
         await bus.publisher.publish([said])
 
 
 @pytest.fixture
-def deployment(fresh_database: Callable[..., str], bootstrap: str, tmp_path: Path) -> Deployment:
+def deployment(fresh_database: Callable[..., str], own_kafka: KafkaAccess, tmp_path: Path) -> Deployment:
     """A fresh deployment of identity, not started."""
-    return Deployment(operator_settings(fresh_database("identity"), bootstrap), tmp_path)
+    return Deployment(operator_settings(fresh_database("identity"), own_kafka), tmp_path)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def identity(
-    module_database: Callable[..., str], bootstrap: str, tmp_path_factory: pytest.TempPathFactory
+    module_database: Callable[..., str], own_kafka: KafkaAccess, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Identity]:
     """A running identity that the tests of a module share: each makes tenants of its own."""
-    settings = operator_settings(module_database("identity"), bootstrap)
+    settings = operator_settings(module_database("identity"), own_kafka)
     async with Deployment(settings, tmp_path_factory.mktemp("identity")).running() as running:
         yield running

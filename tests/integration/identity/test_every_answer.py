@@ -9,6 +9,7 @@ import pytest
 
 from libs.access.keys import new_key
 from libs.bus.envelope import event_message
+from libs.bus.kafka import access_of
 from services.identity.domain import MAX_LIVE_KEYS
 from tests.integration.identity.conftest import Identity, connected
 from tests.support.access import ENV, NOW, key_changed, tenant_id
@@ -74,7 +75,7 @@ async def powerless(identity: Identity) -> str:
     key = new_key(ENV, secrets.token_bytes)
     said = key_changed(key, "operator", scopes=())
     message = event_message("tenant-changes", said, key=f"key/{key.key_id}", event_id=uuid.uuid4(), at=NOW)
-    async with connected(identity.settings.kafka_bootstrap) as bus:
+    async with connected(access_of(identity.settings)) as bus:
         await bus.publisher.publish([message])
     await identity.until_usable(key.text)
     return key.text

@@ -8,6 +8,7 @@ import secrets
 from libs.access.directory import Directory
 from libs.access.feed import fed
 from libs.access.keys import ApiKey, new_key, parse_key
+from libs.bus.kafka import KafkaAccess
 from libs.runtime.clock import SystemClock
 from libs.runtime.errors import Unauthenticated, Unavailable
 from tests.integration.identity.conftest import Deployment, Identity, connected
@@ -41,11 +42,11 @@ async def known_key(identity: Identity, elsewhere: Directory) -> ApiKey:
 
 
 async def test_a_revoked_key_is_refused_by_another_process_within_a_second(
-    deployment: Deployment, bootstrap: str
+    deployment: Deployment, own_kafka: KafkaAccess
 ) -> None:
     elsewhere, clock = Directory(ENV), SystemClock()
 
-    async with deployment.running() as identity, connected(bootstrap) as bus, fed(elsewhere, bus):
+    async with deployment.running() as identity, connected(own_kafka) as bus, fed(elsewhere, bus):
         key = await known_key(identity, elsewhere)
         asked_s = clock.monotonic()
         await identity.call("DELETE", f"/v1/keys/{key.key_id}")

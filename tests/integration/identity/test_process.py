@@ -13,8 +13,10 @@ from pathlib import Path
 
 import httpx
 
+from libs.bus.kafka import access_of
 from tests.integration.identity.conftest import Deployment, Identity, write_operator_file
 from tests.support.conditions import eventually
+from tests.support.kafka import kafka_environment
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 READY_WITHIN_S = 60.0
@@ -34,7 +36,7 @@ async def process_of(deployment: Deployment) -> AsyncIterator[tuple[asyncio.subp
     told = {
         "MAESTRO_PORT": str(port),
         "MAESTRO_POSTGRES_URL": deployment.settings.postgres_url,
-        "MAESTRO_KAFKA_BOOTSTRAP": deployment.settings.kafka_bootstrap,
+        **kafka_environment(access_of(deployment.settings)),
         "MAESTRO_OPERATOR_DIGEST_FILE": str(write_operator_file(deployment.folder, deployment.operator)),
     }
     process = await asyncio.create_subprocess_exec(

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from libs.access.keys import digest_of
 from libs.bus.envelope import decode, meta_of
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.records import Record
 from libs.schemas.events import ChangeRecorded, KeyChanged, TenantChanged
 from libs.store.roles import database_of
@@ -30,8 +30,8 @@ async def rows(identity: Identity, postgres_admin: str) -> AsyncIterator[asyncpg
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def bus(bootstrap: str) -> AsyncIterator[KafkaBus]:
-    async with connected(bootstrap) as bus:
+async def bus(own_kafka: KafkaAccess) -> AsyncIterator[KafkaBus]:
+    async with connected(own_kafka) as bus:
         yield bus
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from libs.access.scopes import DEFAULT_SCOPES
-from libs.bus.memory import MemoryBus
 from tests.integration.invoicing.test_http import MINE, OPERATOR, OTHERS, issued
 from tests.support.access import api_key, tenant_id
 from tests.support.across_tenants import Trial, try_across
 from tests.support.answers import Ask, Stage
+from tests.support.bus import furnished_memory
 from tests.support.invoicing import requested
 from tests.support.invoicing_rows import FreshDatabase
 from tests.support.invoicing_world import invoicing_world
@@ -35,7 +35,7 @@ TRIALS = [
 
 
 async def test_every_route_keeps_tenants_apart(fresh_database: FreshDatabase) -> None:
-    async with invoicing_world(fresh_database("invoicing"), MemoryBus()) as world:
+    async with invoicing_world(fresh_database("invoicing"), await furnished_memory()) as world:
         for tenant in (MINE, OTHERS):
             await world.know_tenant(tenant)
         await world.operator(OPERATOR)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from libs.bus.memory import MemoryBus
 from tests.integration.invoicing.test_http import MINE, MY_KEY, OPERATOR, issued
 from tests.support.access import api_key, tenant_id
 from tests.support.answers import Ask, Stage, drive
+from tests.support.bus import furnished_memory
 from tests.support.invoicing import requested
 from tests.support.invoicing_rows import FreshDatabase
 from tests.support.invoicing_world import invoicing_world
@@ -40,7 +40,7 @@ OWN = [
 
 
 async def test_every_documented_status_is_answered(fresh_database: FreshDatabase) -> None:
-    async with invoicing_world(fresh_database("invoicing"), MemoryBus()) as world:
+    async with invoicing_world(fresh_database("invoicing"), await furnished_memory()) as world:
         await world.know_tenant(MINE)
         await world.operator(OPERATOR)
         await world.know_key(MY_KEY, "tenant", tenant_id=MINE, scopes=("invoices:read",))

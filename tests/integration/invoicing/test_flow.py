@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from libs.access.keys import ApiKey
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.records import Record
 from libs.schemas.values import TenantId
 from libs.signing.folder import verify_folder
@@ -34,8 +34,8 @@ def operator() -> ApiKey:
 
 
 @pytest.fixture
-async def world(fresh_database: FreshDatabase, kafka_bootstrap: str, operator: ApiKey) -> AsyncIterator[World]:
-    bus = KafkaBus(kafka_bootstrap, client_id="test")
+async def world(fresh_database: FreshDatabase, kafka: KafkaAccess, operator: ApiKey) -> AsyncIterator[World]:
+    bus = KafkaBus(kafka, client_id="test")
     async with invoicing_world(fresh_database("invoicing"), bus) as opened:
         await opened.operator(operator)
         yield opened

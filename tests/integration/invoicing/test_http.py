@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from libs.access.keys import ApiKey
-from libs.bus.memory import MemoryBus
 from libs.schemas.values import TenantId
 from libs.signing.digests import sha256_hex
 from libs.signing.keys import SigningKey
 from tests.support.access import api_key, tenant_id
+from tests.support.bus import furnished_memory
 from tests.support.invoicing import (
     at,
     copied,
@@ -32,7 +32,7 @@ MY_KEY = api_key(2)
 
 @pytest.fixture
 async def world(fresh_database: FreshDatabase) -> AsyncIterator[World]:
-    async with invoicing_world(fresh_database("invoicing"), MemoryBus()) as opened:
+    async with invoicing_world(fresh_database("invoicing"), await furnished_memory()) as opened:
         await opened.know_tenant(MINE)
         await opened.know_tenant(OTHERS)
         await opened.operator(OPERATOR)

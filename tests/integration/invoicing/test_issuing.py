@@ -16,6 +16,7 @@ from libs.store.pool import Pool, transaction
 from services.invoicing.consumer import SERVICE, Issuing, consumers
 from services.invoicing.handlers import BEHIND
 from tests.support.access import api_key, tenant_id
+from tests.support.bus import furnished_memory
 from tests.support.conditions import eventually
 from tests.support.invoicing import (
     AFTER,
@@ -86,7 +87,7 @@ async def test_a_plan_that_was_published_and_is_not_read_yet_holds_the_invoice_u
 
 @pytest.fixture
 async def world(fresh_database: FreshDatabase) -> AsyncIterator[World]:
-    async with invoicing_world(fresh_database("invoicing"), MemoryBus()) as opened:
+    async with invoicing_world(fresh_database("invoicing"), await furnished_memory()) as opened:
         await opened.operator(OPERATOR)
         await opened.say("plan-changes", plan_changed(), key="plan/starter/1")
         yield opened

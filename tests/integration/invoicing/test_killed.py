@@ -14,7 +14,7 @@ import pytest
 
 from libs.access.keys import ApiKey
 from libs.bus.envelope import EPOCH, SEQ
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.signing.folder import verify_folder
 from libs.signing.keys import SigningKey
 from tests.support.access import api_key
@@ -23,6 +23,7 @@ from tests.support.dying import dying_at
 from tests.support.invoicing import requested, signature_of
 from tests.support.invoicing_rows import FreshDatabase, invoicing_pool
 from tests.support.invoicing_world import World, fresh_tenant_id, invoicing_world, metered, until_taken
+from tests.support.kafka import KafkaOf, kafka_environment
 
 PLACES = ["consumer.effect", "consumer.committed", "invoicing.issuing", "relay.sequenced", "relay.published"]
 WITHIN_S = 60.0  # two cold starts of a process on a machine that is shared
@@ -40,19 +41,19 @@ async def taken_home(url: str, key: ApiKey, invoice_id: str, folder: Path) -> Pa
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_kill_loses_nothing_and_doubles_nothing(
-    place: str, fresh_database: FreshDatabase, kafka_bootstrap: str, tmp_path: Path
+    place: str, fresh_database: FreshDatabase, kafka: KafkaAccess, kafka_of: KafkaOf, tmp_path: Path
 ) -> None:
     dsn, tenant, operator = fresh_database("invoicing"), fresh_tenant_id(), api_key(uuid4().int)
     close_id = str(requested(tenant).close_id)
-    async with invoicing_world(dsn, KafkaBus(kafka_bootstrap, client_id="test")) as before:
+    async with invoicing_world(dsn, KafkaBus(kafka, client_id="test")) as before:
         await before.operator(operator)
         await before.know_tenant(tenant)
         await before.until_known(operator, tenant, "2026-10")
         await until_taken(before, tenant)  # also what other tests left: the process dies over our own
         await before.closes_asked(tenant)
-    bus, signer = KafkaBus(kafka_bootstrap, client_id="test"), SigningKey.generate()
+    bus, signer = KafkaBus(kafka, client_id="test"), SigningKey.generate()
     await bus.start()
-    told = {"MAESTRO_POSTGRES_URL": dsn, "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap}
+    told = {"MAESTRO_POSTGRES_URL": dsn, **kafka_environment(kafka_of("invoicing"))}
     async with (
         dying_at(place, "invoicing", told, tmp_path) as runner,
         httpx.AsyncClient(base_url=runner.address, trust_env=False) as client,

@@ -9,11 +9,13 @@ from secrets import token_bytes
 import pytest
 
 from libs.access.keys import ApiKey, new_key
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.memory import MemoryBus
 from libs.runtime.clock import ManualClock
 from services.metering.settings import MeteringSettings
 from tests.support.access import ENV
+from tests.support.bus import furnished_memory
+from tests.support.kafka import KafkaOf
 from tests.support.metering_world import World, metering_world
 
 MID_MONTH = datetime(2026, 11, 24, 10, 7, tzinfo=UTC)
@@ -36,11 +38,11 @@ def bound(settings: MeteringSettings, edge_key: ApiKey) -> MeteringSettings:
 
 
 @pytest.fixture
-async def on_kafka(settings: MeteringSettings, kafka_bootstrap: str) -> AsyncIterator[World]:
+async def on_kafka(settings: MeteringSettings, kafka: KafkaAccess, kafka_of: KafkaOf) -> AsyncIterator[World]:
     """Metering over its real wiring; the test has a connection of its own, for the service closes its one."""
-    connection = KafkaBus(kafka_bootstrap, client_id="test")
+    connection = KafkaBus(kafka, client_id="test")
     await connection.start()
-    async with metering_world(settings, KafkaBus(kafka_bootstrap, client_id="metering.0")) as served:
+    async with metering_world(settings, KafkaBus(kafka_of("metering"), client_id="metering.0")) as served:
         served.bus = connection
         yield served
     await connection.stop()
@@ -53,9 +55,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def broker(clock: ManualClock) -> MemoryBus:
+async def broker(clock: ManualClock) -> MemoryBus:
     """A broker in memory, whose append times are the clock's."""
-    return MemoryBus(clock)
+    return await furnished_memory(clock)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 
 from libs.bus.memory import MemoryBus
 from libs.bus.records import Message, Record
-from libs.bus.topics import topics_of
 from libs.runtime.clock import ManualClock
 from libs.runtime.errors import Unavailable
 from libs.schemas.events import CloseRequested, PeriodClosed
@@ -149,7 +148,6 @@ async def test_no_statement_adds_to_a_frozen_window(pool: Pool, closing: Closing
 async def test_a_close_waits_until_what_was_acknowledged_before_is_counted(
     pool: Pool, broker: MemoryBus, clock: ManualClock, closing: Closing
 ) -> None:
-    await broker.ensure_topics(topics_of("metering"))
     closer = Closer(Reading(broker, pool, clock), pool, closing)
     await broker.publisher.publish([Message("usage-shards", b"0", record(5).value, (), 3)])
     request = await asked(pool)
@@ -171,7 +169,6 @@ async def test_a_close_waits_until_what_was_acknowledged_before_is_counted(
 async def test_a_window_counts_as_told_only_once_the_broker_has_it(
     pool: Pool, broker: MemoryBus, clock: ManualClock
 ) -> None:
-    await broker.ensure_topics(topics_of("metering"))
     publishing = Publishing(broker, pool, clock, "local-1")
     async with transaction(pool) as tx:
         await OWNER.take(tx, [record(5)])

@@ -8,12 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.runtime.clock import SystemClock
 from libs.schemas.values import TenantId
 from services.metering.settings import MeteringSettings
 from tests.support.conditions import eventually
 from tests.support.dying import Restarted, dying_at
+from tests.support.kafka import KafkaOf, kafka_environment
 from tests.support.metering_world import Json, World, metering_world
 
 PLACES = [
@@ -41,15 +42,15 @@ async def taken(world: World, tenant: TenantId, lot: list[Json], runner: Restart
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_kill_loses_nothing_and_doubles_nothing(
-    place: str, settings: MeteringSettings, kafka_bootstrap: str, tmp_path: Path
+    place: str, settings: MeteringSettings, kafka: KafkaAccess, kafka_of: KafkaOf, tmp_path: Path
 ) -> None:
-    async with metering_world(settings, KafkaBus(kafka_bootstrap, client_id="before")) as before:
+    async with metering_world(settings, KafkaBus(kafka, client_id="before")) as before:
         tenant = await before.new_tenant()
         await before.until_all_is_counted()  # what other tests left: the process dies over our own
         pool_dsn, keys, app = settings.postgres_url, before.keys, before.app
-    bus = KafkaBus(kafka_bootstrap, client_id="test")
+    bus = KafkaBus(kafka, client_id="test")
     await bus.start()
-    told = {"MAESTRO_POSTGRES_URL": pool_dsn, "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap}
+    told = {"MAESTRO_POSTGRES_URL": pool_dsn, **kafka_environment(kafka_of("metering"))}
     async with (
         dying_at(place, "metering", told, tmp_path) as runner,
         httpx.AsyncClient(base_url=runner.address, trust_env=False) as client,

@@ -9,12 +9,13 @@ from pathlib import Path
 import httpx
 
 from libs.access.keys import ApiKey
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.records import Record
 from libs.runtime.clock import SystemClock
 from services.metering.settings import MeteringSettings
 from tests.support.conditions import eventually
 from tests.support.dying import dying_at
+from tests.support.kafka import KafkaOf, kafka_environment
 from tests.support.metering import exported
 from tests.support.metering_world import World, metering_world
 
@@ -24,19 +25,19 @@ WITHIN_S = 60.0  # two starts of a process on a machine that is shared
 
 
 async def test_a_kill_between_usage_and_offset_loses_nothing_and_doubles_nothing(
-    bound: MeteringSettings, edge_key: ApiKey, kafka_bootstrap: str, tmp_path: Path
+    bound: MeteringSettings, edge_key: ApiKey, kafka: KafkaAccess, kafka_of: KafkaOf, tmp_path: Path
 ) -> None:
     poison = f"no event of {edge_key.key_id}".encode()
-    async with metering_world(bound, KafkaBus(kafka_bootstrap, client_id="before")) as before:
+    async with metering_world(bound, KafkaBus(kafka, client_id="before")) as before:
         tenant = await before.admitted(edge_key)
         await before.until_routed(EVENTS)
         await before.until_routed(SPANS)
         await before.until_all_is_counted()  # what other tests left: the process dies over our own
-    bus = KafkaBus(kafka_bootstrap, client_id="test")
+    bus = KafkaBus(kafka, client_id="test")
     await bus.start()
     told = {
         "MAESTRO_POSTGRES_URL": bound.postgres_url,
-        "MAESTRO_KAFKA_BOOTSTRAP": kafka_bootstrap,
+        **kafka_environment(kafka_of("metering")),
         "MAESTRO_USAGE_EVENTS_KEY_ID": edge_key.key_id,
         "MAESTRO_OTLP_SPANS_KEY_ID": edge_key.key_id,
     }

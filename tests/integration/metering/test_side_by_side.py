@@ -6,10 +6,11 @@ import asyncio
 import json
 
 from libs.access.keys import ApiKey
-from libs.bus.kafka import KafkaBus
+from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.schemas.values import TenantId, rfc3339
 from services.metering.settings import MeteringSettings
 from tests.support.conditions import eventually
+from tests.support.kafka import KafkaOf
 from tests.support.metering import exported
 from tests.support.metering_world import Json, World, metering_world
 
@@ -63,7 +64,7 @@ async def test_a_close_amid_usage_splits_it_into_frozen_and_adjusted_without_los
 
 
 async def test_a_second_owner_that_comes_and_goes_loses_and_doubles_nothing(
-    on_kafka: World, settings: MeteringSettings, kafka_bootstrap: str
+    on_kafka: World, settings: MeteringSettings, kafka_of: KafkaOf
 ) -> None:
     world = on_kafka
     tenant, time = await world.new_tenant(), rfc3339(world.clock.now())
@@ -71,7 +72,7 @@ async def test_a_second_owner_that_comes_and_goes_loses_and_doubles_nothing(
     copies_before = await copies_seen(world)
     sending = asyncio.create_task(send_lots(world, tenant, time))
     second = settings.model_copy(update={"instance": "1"})
-    async with metering_world(second, KafkaBus(kafka_bootstrap, client_id="metering.1")) as other:
+    async with metering_world(second, KafkaBus(kafka_of("metering"), client_id="metering.1")) as other:
         owners = await other.pool.fetchval(
             "SELECT count(DISTINCT instance) FROM consumer_offset WHERE consumer = $1", "metering.shards"
         )
@@ -90,18 +91,18 @@ async def route_lots(world: World, lots: list[list[Json]]) -> None:
 
 
 async def test_two_processes_and_three_ways_count_every_event_once(
-    bound: MeteringSettings, edge_key: ApiKey, kafka_bootstrap: str
+    bound: MeteringSettings, edge_key: ApiKey, kafka: KafkaAccess, kafka_of: KafkaOf
 ) -> None:
-    connection = KafkaBus(kafka_bootstrap, client_id="test")
+    connection = KafkaBus(kafka, client_id="test")
     await connection.start()
-    async with metering_world(bound, KafkaBus(kafka_bootstrap, client_id="metering.0")) as world:
+    async with metering_world(bound, KafkaBus(kafka_of("metering"), client_id="metering.0")) as world:
         world.bus = connection
         tenant = await world.admitted(edge_key)
         time, spans = rfc3339(world.clock.now()), exported(tenant, world.clock.now(), *range(1, LOTS + 1))
         lots = [[world.event(tenant, f"{lot}-{one}", time=time) for one in range(LOT)] for lot in range(LOTS)]
         writing = asyncio.create_task(route_lots(world, lots))
         second = bound.model_copy(update={"instance": "1"})
-        async with metering_world(second, KafkaBus(kafka_bootstrap, client_id="metering.1")):
+        async with metering_world(second, KafkaBus(kafka_of("metering"), client_id="metering.1")):
             await route_lots(world, lots)  # every event once more, while partitions move
             await world.write("otlp_spans", spans)
             for lot in lots:

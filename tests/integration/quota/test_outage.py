@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from libs.bus.kafka import KafkaAccess
 from services.quota.settings import QuotaSettings
 from tests.integration.quota.conftest import OwnValkey
 from tests.support.conditions import eventually
@@ -15,10 +16,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_without_its_store_the_limiter_says_503_at_once_and_recovers(
-    settings: QuotaSettings, own_valkey: OwnValkey
+    settings: QuotaSettings, kafka: KafkaAccess, own_valkey: OwnValkey
 ) -> None:
     own = {"redis_url": own_valkey.url, "redis_password_file": own_valkey.password_file, "redis_patience_ms": 500}
-    async with running_quota(settings.model_copy(update=own)) as quota:
+    async with running_quota(settings.model_copy(update=own), kafka) as quota:
         _, key = await quota.new_tenant()
         loop = asyncio.get_running_loop()
 

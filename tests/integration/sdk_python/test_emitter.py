@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.bus.memory import MemoryBus
 from maestro_sdk import EmitterPolicy, LostEvent, UsageCounts, UsageEmitter
 from services.metering.settings import MeteringSettings
+from tests.support.bus import furnished_memory
 from tests.support.metering_world import World, metering_world
 
 SOURCE = "https://shop.example/api"
@@ -19,7 +19,9 @@ SOURCE = "https://shop.example/api"
 @pytest.fixture
 async def world(fresh_database: Callable[..., str]) -> AsyncIterator[World]:
     """Metering on a real PostgreSQL, its bus in memory."""
-    async with metering_world(MeteringSettings(postgres_url=fresh_database("metering")), MemoryBus()) as served:
+    async with metering_world(
+        MeteringSettings(postgres_url=fresh_database("metering")), await furnished_memory()
+    ) as served:
         yield served
 
 

@@ -37,6 +37,18 @@ def test_a_tool_that_is_not_on_the_path_is_missing(environ: dict[str, str], monk
     assert (finding.verdict, finding.fix) == (Verdict.MISSING, "install make (Debian: apt install make)")
 
 
+def test_a_kafka_of_ones_own_needs_the_login_of_a_super_user(environ: dict[str, str], tmp_path: Path) -> None:
+    yours = environ | {"MAESTRO_KAFKA_BOOTSTRAP": "broker:9092"}
+    login = {"MAESTRO_KAFKA_USER": "admin", "MAESTRO_KAFKA_PASSWORD_FILE": str(tmp_path / "password")}
+    (tmp_path / "password").write_text("secret")
+
+    without, given = CHECKS["kafka login"](yours), CHECKS["kafka login"](yours | login)
+
+    assert (without.verdict, given.verdict) == (Verdict.MISSING, Verdict.OK)
+    assert "MAESTRO_KAFKA_PASSWORD_FILE" in without.fix
+    assert "secret" not in given.found
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root lends an account")
 def test_an_account_that_does_not_exist_is_missing(environ: dict[str, str]) -> None:
     finding = CHECKS["account"](environ | {"MAESTRO_UNPRIVILEGED_ACCOUNT": "nobody-by-this-name"})

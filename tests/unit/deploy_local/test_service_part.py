@@ -17,6 +17,8 @@ ADMIN = {
     "MAESTRO_POSTGRES_URL": "postgresql://admin:admin-secret@db.internal:5433/postgres?sslmode=require",
     "MAESTRO_REDIS_URL": "redis://limiter:redis-secret@cache.internal:6380/2",
     "MAESTRO_KAFKA_BOOTSTRAP": "broker-1.internal:9092,broker-2.internal:9092",
+    "MAESTRO_KAFKA_USER": "kafka-admin",
+    "MAESTRO_KAFKA_PASSWORD_FILE": "/etc/kafka-admin.password",
 }
 SERVICE = Service(
     "quota", port=7103, owns="limits", needs=("postgres", "kafka", "valkey"), settings={"MAESTRO_X": "{secrets}/x"}
@@ -92,6 +94,21 @@ def test_a_service_that_needs_no_valkey_is_not_told_of_it(places: Places) -> Non
     plain = Service("identity", port=7101, owns="tenants")
 
     assert "MAESTRO_REDIS_URL" not in _launched(places, ADMIN, plain).env
+
+
+def test_a_service_logs_in_to_kafka_as_itself(places: Places) -> None:
+    env = _launched(places, ADMIN).env
+
+    told = [env[f"MAESTRO_KAFKA_{name}"] for name in ("USER", "PASSWORD_FILE", "PROTOCOL")]
+    assert told == ["quota", f"{places.secrets}/quota.kafka.password", "SASL_PLAINTEXT"]
+
+
+def test_a_service_speaks_tls_where_the_operator_does(places: Places) -> None:
+    tls = {"MAESTRO_KAFKA_PROTOCOL": "SASL_SSL", "MAESTRO_KAFKA_CA_FILE": "/etc/ca.pem"}
+
+    env = _launched(places, ADMIN | tls).env
+
+    assert (env["MAESTRO_KAFKA_PROTOCOL"], env["MAESTRO_KAFKA_CA_FILE"]) == ("SASL_SSL", "/etc/ca.pem")
 
 
 def test_a_setting_of_the_table_names_the_stacks_folders(places: Places) -> None:
