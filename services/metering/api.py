@@ -274,28 +274,17 @@ def _refuse_declared(request: Request) -> None:
     declared = request.headers.get("content-length", "")
     readable = declared.isascii() and declared.isdecimal() and len(declared) <= _LENGTH_DIGITS
     if readable and int(declared) > BOUNDS.sent_bytes:
-        raise _over_bound()
+        raise BodyTooLarge(f"a body has at most {BOUNDS.sent_bytes} bytes; send several")
 
 
 async def _receive(request: Request, load: Load, within_s: float) -> bytes:
-    """Return the body; room is taken for what has come, not for what is announced: who sends little holds little."""
-    chunks: list[bytes] = []
     try:
         async with asyncio.timeout(within_s):
-            async for chunk in request.stream():
-                if load.size_bytes + len(chunk) > BOUNDS.sent_bytes:
-                    raise _over_bound()
-                load.grow(len(chunk))
-                chunks.append(chunk)
+            return b"".join([load.received(chunk) async for chunk in request.stream()])
     except TimeoutError as error:
         raise BodyTooSlow(f"a body comes within {within_s:g} seconds; send smaller ones") from error
     except ClientDisconnect as error:
         raise BadBody("the sender left before the end of the body") from error
-    return b"".join(chunks)
-
-
-def _over_bound() -> BodyTooLarge:
-    return BodyTooLarge(f"a body has at most {BOUNDS.sent_bytes} bytes; send several")
 
 
 def _verdict(one: Verdict) -> dict[str, object]:

@@ -95,8 +95,7 @@ class TraceService:
         caller = await self.door.admit(said.get("authorization"), address, forwarded)
         caller.require("usage:write")
         with self.gate.enter(sender_of(caller)) as load:
-            received = await _receive(messages, self.gate.receive_s)
-            load.grow(len(received))
+            received = load.received(await _receive(messages, self.gate.receive_s))
             body = load.inflated(received, "gzip" if received.startswith(_GZIP_MAGIC) else "")
             taken = self.edge.intake(caller.tenant).spans(from_protobuf(body))
             await self.edge.keep(taken)

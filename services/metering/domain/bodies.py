@@ -12,7 +12,7 @@ import jiter
 import msgspec
 
 from services.metering.domain.bounds import BOUNDS, Bounds
-from services.metering.domain.encodings import plain_pieces
+from services.metering.domain.codings import plain_pieces
 from services.metering.errors import BadBody, BodyTooLarge
 
 _OTHERS: Final = bytes(set(range(256)) - set(b'",[{'))

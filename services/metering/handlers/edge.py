@@ -16,13 +16,14 @@ from libs.runtime.crashpoints import crash_point
 from libs.runtime.tracing import TRACEPARENT, current_traceparent
 from libs.schemas.values import microseconds
 from services.metering import metrics
-from services.metering.domain.encodings import UNENCODED, plain_pieces
+from services.metering.domain.bounds import BOUNDS
+from services.metering.domain.codings import UNENCODED, plain_pieces
 from services.metering.domain.events import UsageEvent
 from services.metering.domain.identity import Fingerprints, first_shard_of
 from services.metering.domain.intake import Intake, Taken, TenantOf
 from services.metering.domain.meters import Meters
 from services.metering.domain.records import encode
-from services.metering.errors import IntakeFull
+from services.metering.errors import BodyTooLarge, IntakeFull
 from services.metering.handlers.reading import SHARDS_TOPIC
 
 MAX_REQUESTS: Final = 128  # under way at once: each waits for one round trip to Kafka
@@ -50,6 +51,16 @@ class Load:
         """Hold room for `size` more bytes; raise IntakeFull where there is none. A lone request always finds room."""
         self._gate.make_room(self._sender, self.size_bytes, size)
         self.size_bytes += size
+
+    def received(self, chunk: bytes) -> bytes:
+        """Return the chunk of a body as it came, holding room for it: who announces much and sends little holds little.
+
+        Raises BodyTooLarge past what may be sent, IntakeFull where there is no room.
+        """
+        if self.size_bytes + len(chunk) > BOUNDS.sent_bytes:
+            raise BodyTooLarge(f"a body has at most {BOUNDS.sent_bytes} bytes; send several")
+        self.grow(len(chunk))
+        return chunk
 
     def inflated(self, received: bytes, encoding: str) -> bytes:
         """Return the body without its encoding, holding room for each piece of it before the next is made.

@@ -10,7 +10,7 @@ import zstandard
 
 from services.metering.domain.bodies import inflate
 from services.metering.domain.bounds import BOUNDS
-from services.metering.domain.encodings import plain_pieces
+from services.metering.domain.codings import plain_pieces
 from services.metering.errors import BadBody, BodyTooLarge, UnsupportedMedia
 
 MIB = 1024 * 1024
