@@ -28,6 +28,8 @@ TRIALS = [
     Trial(READ, 404, 403, READ.but(names=ABSENT)),
     Trial(BUNDLE, 404, 403, BUNDLE.but(names=ABSENT)),
     Trial(VERIFY, 200, 403),
+    Trial(Ask("GET", "/v1/audit"), 403, 403),
+    Trial(Ask("GET", "/v1/audit", query={"tenant_id": TENANT}), 403, 403),
 ]
 
 

@@ -20,13 +20,15 @@ READ = Ask("GET", "/v1/artifacts/{digest}", "tenant")
 BUNDLE = Ask("GET", "/v1/artifacts/{digest}/bundle", "tenant")
 TRUST = Ask("GET", "/v1/trust")
 VERIFY = Ask("POST", "/v1/verify", "tenant", json={"manifest": "e30=", "bundle": "{}"})
-GOOD = [(200, ask) for ask in (LIST, READ, BUNDLE, TRUST, VERIFY)]
+AUDIT = Ask("GET", "/v1/audit", "operator")
+GOOD = [(200, ask) for ask in (LIST, READ, BUNDLE, TRUST, VERIFY, AUDIT)]
 ABSENT = {"digest": "0" * 64}
 RULES = [
     (400, LIST.but(query={"cursor": "nonsense"})),
     (404, LIST.but(query={"tenant_id": OTHER_TENANT})),
     (404, READ.but(names=ABSENT)),
     (404, BUNDLE.but(names=ABSENT)),
+    (400, AUDIT.but(query={"cursor": "nonsense"})),
     (400, VERIFY.but(json={"manifest": "***", "bundle": ""})),
 ]
 
