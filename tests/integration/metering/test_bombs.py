@@ -12,11 +12,11 @@ import pytest_asyncio
 import zstandard
 
 from libs.access.keys import ApiKey
-from libs.bus.memory import MemoryBus
 from libs.runtime.clock import SystemClock
 from services.metering.domain.bounds import BOUNDS
 from services.metering.settings import MeteringSettings
 from tests.support.access import bearer
+from tests.support.bus import furnished_memory
 from tests.support.metering_world import World, metering_world
 from tests.support.otlp_grpc import OtlpClient, otlp_client
 
@@ -48,7 +48,7 @@ class Peak:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(module_database: Callable[..., str]) -> AsyncIterator[World]:
     settings, clock = MeteringSettings(postgres_url=module_database("metering"), otlp_grpc_port=0), SystemClock()
-    async with metering_world(settings, MemoryBus(clock), clock) as served:
+    async with metering_world(settings, await furnished_memory(clock), clock) as served:
         yield served
 
 

@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 from libs.access.keys import ApiKey
-from libs.bus.memory import MemoryBus
 from libs.runtime.clock import SystemClock
 from services.metering.handlers.edge import MAX_REQUESTS
 from services.metering.settings import MeteringSettings
+from tests.support.bus import furnished_memory
 from tests.support.conditions import eventually
 from tests.support.metering_world import World, metering_world
 from tests.support.otelcol import Collector, collecting, send_calls, told
@@ -26,7 +26,7 @@ CALLS = "gql_calls"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(module_database: Callable[..., str]) -> AsyncIterator[World]:
     settings, clock = MeteringSettings(postgres_url=module_database("metering"), otlp_grpc_port=0), SystemClock()
-    async with metering_world(settings, MemoryBus(clock), clock) as served:
+    async with metering_world(settings, await furnished_memory(clock), clock) as served:
         yield served
 
 
