@@ -185,21 +185,25 @@ async def _drop(chosen: argparse.Namespace, settings_of: SettingsOf) -> int:
 
 async def _decide(chosen: argparse.Namespace, settings_of: SettingsOf, act: Act) -> int:
     """Do `act(desk, entries)` service by service, and say what became of every letter."""
-    named = _named(chosen.letters)
-    if not (named or chosen.service or chosen.topic or chosen.consumer or chosen.reason):
-        raise BadLetter("name letters, or say which by --service, --topic, --consumer or --reason")
-    services = [chosen.service] if chosen.service else _services()
     verdicts: list[tuple[str, Verdict]] = []
-    for service in named or services:
+    for service, sought in _meant(chosen).items():
         async with _desk(service, settings_of) as desk:
-            entries = await _found(desk, service, _sought(chosen, named.get(service, ())))
-            verdicts += [(service, verdict) for verdict in await act(desk, entries)]
+            found = await act(desk, await _found(desk, service, sought))
+            verdicts += [(service, verdict) for verdict in found]
     if chosen.json:
         _print_json([showing.verdict_document(service, verdict) for service, verdict in verdicts])
     else:
-        for service, verdict in verdicts:
-            print(showing.verdict_line(service, verdict))
+        print("".join(showing.verdict_line(service, verdict) + "\n" for service, verdict in verdicts), end="")
     return LEFT_ALONE if any(verdict.outcome == "left alone" for _, verdict in verdicts) else DONE
+
+
+def _meant(chosen: argparse.Namespace) -> dict[str, Sought]:
+    """Return which letters of which services are meant: those named, else what the filters leave; never simply all."""
+    if chosen.letters:
+        return {service: _sought(chosen, ids) for service, ids in _named(chosen.letters).items()}
+    if not any((chosen.service, chosen.topic, chosen.consumer, chosen.reason)):
+        raise BadLetter("name letters, or say which by --service, --topic, --consumer or --reason")
+    return dict.fromkeys([chosen.service] if chosen.service else _services(), _sought(chosen))
 
 
 def _print_json(document: object) -> None:
