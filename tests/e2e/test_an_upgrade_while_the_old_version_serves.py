@@ -48,16 +48,16 @@ def places() -> Iterator[Places]:
 
 
 @pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldVersion]:
+def old_version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldVersion]:
     """The version before this one."""
     with unpacked(previous_version(), tmp_path_factory.mktemp("old")) as version:
         yield version
 
 
 @pytest.fixture(scope="module")
-def before(old: OldVersion, places: Places) -> Ending:
+def before(old_version: OldVersion, places: Places) -> Ending:
     """What came of traffic on the old version, under which the schema of this one is laid and metering starts anew."""
-    old.maestro(places, "up")
+    old_version.maestro(places, "up")
     stack = _stack(places)
 
     def lay_schema(_scene: Scene, _cast: Cast) -> None:
@@ -71,10 +71,10 @@ def before(old: OldVersion, places: Places) -> Ending:
 
 
 @pytest.fixture(scope="module")
-def after(before: Ending, old: OldVersion, places: Places) -> Ending:
+def after(before: Ending, old_version: OldVersion, places: Places) -> Ending:
     """What came of traffic on this version, which took over the state of the old one."""
     assert before.ledger.rows
-    old.maestro(places, "down")
+    old_version.maestro(places, "down")
     status = bring_up(places, {**os.environ, "MAESTRO_STATE_DIR": str(places.home)}, lambda _: None)
     assert status.is_ready()
     return perform(_stack(places), steady(0.1), Play(during={}))

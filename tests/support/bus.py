@@ -101,6 +101,11 @@ class KafkaBroker:
         async with self._admin() as admin:
             await admin.create_partitions({topic: NewPartitions(count)})
 
+        async def has_grown() -> bool:
+            return await self.bus.partitions(topic) == count
+
+        await eventually(has_grown, f"{topic} has {count} partitions")
+
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
         admin = AIOKafkaAdminClient(**self.access.client_settings())

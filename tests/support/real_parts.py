@@ -17,6 +17,8 @@ PART_OF_FIXTURE: Final = {
     "kafka": "Apache Kafka 4.3.0 (KRaft, embedded)",
     "own_stack": "embedded servers under the supervisor",
     "standing_stack": "embedded servers under the supervisor",
+    "first_up": "whole stack, each service its own process",
+    "old_version": "whole stack, each service its own process",
     "stack": "whole stack, each service its own process",
     "cosign": f"cosign {version_of('cosign')}",
     "promtool": "promtool (Debian's Prometheus)",

@@ -16,7 +16,7 @@ import pytest
 
 from deploy.local.places import CHECKOUT, Places
 
-UPGRADES_FROM = "8276cd5"  # the stack before it had one role a service and no login at the broker: a new state folder
+UPGRADES_FROM = "a89149a"  # the stack before it had one role a service and no login at the broker: a new state folder
 MIGRATIONS = (":(glob)**/migrations/*.sql",)
 RUN_WITHIN_S = 180
 CI = "CI"

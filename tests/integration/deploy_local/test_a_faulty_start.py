@@ -47,16 +47,16 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def broken(folder: Path) -> CompletedProcess[str]:
+def first_up(folder: Path) -> CompletedProcess[str]:
     """`maestro up` for the first time, without a network, with quota's port taken and metering's meters unreadable."""
     (folder / "meters.yaml").write_text("meters: [")
     return _up(folder)
 
 
 @pytest.fixture(scope="module")
-def mended(folder: Path, broken: CompletedProcess[str]) -> CompletedProcess[str]:
+def second_up(folder: Path, first_up: CompletedProcess[str]) -> CompletedProcess[str]:
     """`maestro up` again, with the meters that ship."""
-    assert broken.returncode != 0
+    assert first_up.returncode != 0
     shutil.copy(CHECKOUT / "services/metering/meters.yaml", folder / "meters.yaml")
     return _up(folder)
 
@@ -67,32 +67,34 @@ def _up(folder: Path) -> CompletedProcess[str]:
 
 
 def test_a_service_that_dies_at_its_start_is_named_with_its_last_lines_and_a_command(
-    broken: CompletedProcess[str],
+    first_up: CompletedProcess[str],
 ) -> None:
-    lines = broken.stdout.splitlines()
+    lines = first_up.stdout.splitlines()
     failure = next(line for line in lines if line.startswith("metering failed:"))
 
-    assert broken.returncode == 1
+    assert first_up.returncode == 1
     assert failure.startswith("metering failed: exited with code 3, 3 times within")
     assert "BadMeter: the meter file is wrong: while parsing a flow node" in lines[-3]
     assert lines[-1] == "try: maestro logs metering"
 
 
-def test_the_next_up_tries_again_what_was_given_up(mended: CompletedProcess[str]) -> None:
-    assert mended.returncode == 0, mended.stdout
-    assert "the stack is up after" in mended.stdout
+def test_the_next_up_tries_again_what_was_given_up(second_up: CompletedProcess[str]) -> None:
+    assert second_up.returncode == 0, second_up.stdout
+    assert "the stack is up after" in second_up.stdout
 
 
-def test_with_a_warm_cache_no_network_is_needed(mended: CompletedProcess[str]) -> None:
-    assert mended.stdout.count("ready") >= 8  # three servers, five services
+def test_with_a_warm_cache_no_network_is_needed(second_up: CompletedProcess[str]) -> None:
+    assert second_up.stdout.count("ready") >= 8  # three servers, five services
 
 
-def test_a_service_whose_port_was_taken_says_where_it_is_instead(mended: CompletedProcess[str], folder: Path) -> None:
+def test_a_service_whose_port_was_taken_says_where_it_is_instead(
+    second_up: CompletedProcess[str], folder: Path
+) -> None:
     status = live_status(find_places(folder / "s"))
     quota = status.part("quota") if status else None
 
     assert quota is not None
-    assert f"quota is at {quota.address}: port {QUOTA_PORT} was taken" in mended.stdout
+    assert f"quota is at {quota.address}: port {QUOTA_PORT} was taken" in second_up.stdout
 
 
 def test_a_state_folder_on_a_read_only_file_system_is_refused_with_the_setting_that_helps(tmp_path: Path) -> None:
