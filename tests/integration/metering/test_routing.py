@@ -12,7 +12,7 @@ import pytest
 from libs.access.keys import ApiKey, new_key
 from libs.bus.memory import MemoryBus
 from libs.runtime.clock import ManualClock
-from libs.schemas.topics import topic
+from libs.schemas.topics import registry, topic
 from libs.schemas.values import rfc3339
 from services.metering.settings import MeteringSettings
 from tests.support.access import ENV
@@ -114,10 +114,11 @@ async def test_spans_of_a_tenant_that_the_edge_does_not_act_for_are_refused(rout
 
 
 async def test_a_record_that_is_larger_than_its_topic_allows_stays_where_it_lies(
-    bound: MeteringSettings, broker: MemoryBus, clock: ManualClock, edge_key: ApiKey
+    bound: MeteringSettings, clock: ManualClock, edge_key: ApiKey
 ) -> None:
-    allowed = topic(EVENTS).max_record_bytes
-    await broker.ensure_topics([spec(EVENTS, max_record_bytes=2 * allowed, dead_letter=False)])
+    broker, allowed = MemoryBus(clock), topic(EVENTS).max_record_bytes
+    larger = spec(EVENTS, max_record_bytes=2 * allowed, dead_letter=False)  # somebody else made it, before we did
+    await broker.ensure_topics([larger, *registry().values()])
     async with metering_world(bound, broker, clock) as world:
         await world.admitted(edge_key)
         await world.write(EVENTS, b"x" * (allowed + 1))
