@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,7 @@ def _chaos_stack(sabotage: str) -> Iterator[tuple[WholeStack, Path, Path | None]
             disk = home / "postgres"
             disk.mkdir(mode=0o700, exist_ok=True)
             if _mounted(disk):
+                disks.callback(shutil.rmtree, home.parent, ignore_errors=True)  # what the mount had kept from removal
                 disks.callback(subprocess.run, ["umount", "--lazy", str(disk)], check=False)
                 mounted.append(disk)
 
