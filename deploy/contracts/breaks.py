@@ -60,18 +60,22 @@ def _topic(name: str, old: Json, new: Json | None, today: date) -> Iterator[Brea
         if not old["types"] or any(not _may_go(old, event_type, today) for event_type in old["types"]):
             yield Break(where, "the topic was removed")
         return
-    for field, why in _FIXED.items():
-        if old.get(field) != new.get(field):
-            yield Break(where, f"{field} changed from {old.get(field)!r} to {new.get(field)!r}: {why}")
-    for field, why in _NOT_LOWERED.items():
-        before, now = old.get(field), new.get(field)
-        if now is not None and (before is None or now < before):
-            yield Break(where, f"{field} is now {now!r}, not {before!r}: {why}")
+    yield from (Break(where, what) for what in _fields(old, new))
     if old["dead_letter"] and not new["dead_letter"]:
         yield Break(where, "what cannot be read is no longer set aside")
     for event_type in old["types"]:
         if event_type not in new["types"] and not _may_go(old, event_type, today):
             yield Break(where, f"{event_type} is no longer said there")
+
+
+def _fields(old: Json, new: Json) -> Iterator[str]:
+    for field, why in _FIXED.items():
+        if old.get(field) != new.get(field):
+            yield f"{field} changed from {old.get(field)!r} to {new.get(field)!r}: {why}"
+    for field, why in _NOT_LOWERED.items():
+        before, now = old.get(field), new.get(field)
+        if now is not None and (before is None or now < before):
+            yield f"{field} is now {now!r}, not {before!r}: {why}"
 
 
 def _events(old: Json, new: Json, today: date) -> Iterator[Break]:

@@ -7,7 +7,7 @@ it that pydantic writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -128,15 +128,20 @@ def _narrowed_bounds(a: Json, g: Json, at: str) -> Iterator[str]:
     types = _types(g)
     if _values(g) is not None:
         return  # the values themselves were compared
-    for keyword in (name for name, of_types in _LOWER.items() if name in a and types & of_types):
+    for keyword in _said(_LOWER, a, types):
         if g.get(keyword, float("-inf")) < a[keyword]:
             yield f"{at}: {keyword} was raised to {a[keyword]}"
-    for keyword in (name for name, of_types in _UPPER.items() if name in a and types & of_types):
+    for keyword in _said(_UPPER, a, types):
         if g.get(keyword, float("inf")) > a[keyword]:
             yield f"{at}: {keyword} was lowered to {a[keyword]}"
-    for keyword in (name for name, of_types in (_SAME | _SAME_TOO).items() if name in a and types & of_types):
+    for keyword in _said(_SAME | _SAME_TOO, a, types):
         if g.get(keyword) != a[keyword]:
             yield f"{at}: {keyword} is now {a[keyword]!r}"
+
+
+def _said(keywords: Mapping[str, frozenset[str]], schema: Json, types: frozenset[str]) -> list[str]:
+    """Return which of `keywords` the schema says and some of `types` heed."""
+    return [name for name, of_types in keywords.items() if name in schema and types & of_types]
 
 
 def _narrowed_fields(accepting: Shape, given: Shape, at: str) -> Iterator[str]:
