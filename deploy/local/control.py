@@ -53,6 +53,17 @@ def bring_up(
     return _await_ready(places, watch, supervisor)
 
 
+def cut_off(places: Places) -> str | None:
+    """What a person is told of a last run here that nobody stopped (its supervisor is gone), else None."""
+    last = read_status(places)
+    if last is None or last.supervisor.is_alive() or all(part.phase is Phase.STOPPED for part in last.parts):
+        return None
+    left = [part.name for part in last.parts if part.process and part.process.is_alive()]
+    if left:
+        return f"the last run here was cut off and left {', '.join(left)} running: they are ended, then all is started"
+    return "the last run here was cut off: what it had begun is finished, or made anew"
+
+
 def start_supervisor(places: Places, environ: Mapping[str, str], program: str) -> subprocess.Popen[bytes]:
     """Start the background supervisor in a session of its own."""
     with places.log_of("supervisor").open("ab") as log:

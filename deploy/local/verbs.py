@@ -9,7 +9,7 @@ from rich.console import Console
 
 from deploy.local.accounts import unprivileged_account
 from deploy.local.checks import Verdict, check_first
-from deploy.local.control import bring_up, take_down
+from deploy.local.control import bring_up, cut_off, take_down
 from deploy.local.control import restart as roll
 from deploy.local.errors import Missing, NotOurs
 from deploy.local.places import Places, find_places, lay_places, state_folder
@@ -32,6 +32,8 @@ def up() -> int:
         return OK
     _refuse_if_missing()
     places = lay_places(state, unprivileged_account(os.environ))
+    if said := cut_off(places):
+        console.print(said, highlight=False, soft_wrap=True)
     try:
         with Progress(console) as progress:
             status = bring_up(places, os.environ, progress)

@@ -19,7 +19,7 @@ import pytest
 from deploy.local.accounts import unprivileged_account
 from deploy.local.control import bring_up, take_down
 from deploy.local.operating import settings_of
-from deploy.local.places import Places, lay_places
+from deploy.local.places import CHECKOUT, Places, lay_places
 from deploy.local.services import SERVICES
 from deploy.local.status import live_status
 from libs.bus.offsets import BUS_MIGRATIONS
@@ -95,6 +95,13 @@ async def _migrate(places: Places) -> None:
             settings = settings_of(service.name)
         async with await open_pool(settings, Role.OWNER, name=service.name, max_size=1) as owner:
             await migrate(owner, [BUS_MIGRATIONS, STORE_MIGRATIONS, own])
+
+
+def test_no_migration_of_the_version_before_has_changed(old_version: OldVersion) -> None:
+    before = {path.relative_to(old_version.folder): path.read_bytes() for path in old_version.migrations()}
+
+    assert len(before) > 20
+    assert {path: (CHECKOUT / path).read_bytes() for path in before if (CHECKOUT / path).is_file()} == before
 
 
 def test_the_old_version_serves_and_starts_on_the_new_schema(before: Ending) -> None:

@@ -29,6 +29,10 @@ class OldVersion:
     commit: str
     folder: Path
 
+    def migrations(self) -> list[Path]:
+        """Every file of its schema."""
+        return sorted(self.folder.glob("**/migrations/*.sql"))
+
     def maestro(self, places: Places, *arguments: str) -> str:
         """Run its `maestro` command on the stack in `places` and return what it printed."""
         done = subprocess.run(

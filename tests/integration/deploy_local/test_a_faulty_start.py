@@ -16,7 +16,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from deploy.local.accounts import unprivileged_account
-from deploy.local.control import bring_up, start_supervisor, take_down
+from deploy.local.control import bring_up, cut_off, start_supervisor, take_down
 from deploy.local.places import CHECKOUT, Places, find_places, lay_places
 from deploy.local.status import live_status
 from tests.support.namespaces import offline, read_only, run
@@ -129,7 +129,12 @@ def test_a_first_run_that_was_cut_off_half_way_is_finished_by_the_next(folder: P
         for part, doing in (("postgres", "makes a new cluster"), ("kafka", "formats its storage")):
             _cut_off(places, part, doing)
 
+        said = cut_off(places)
+
+        assert said is not None
+        assert said.startswith("the last run here was cut off")
         assert bring_up(places, os.environ, lambda _: None, PROGRAM).is_ready()
+        assert cut_off(places) is None
     finally:
         take_down(places, lambda _: None)
 

@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local import processes
 from deploy.local.accounts import unprivileged_account
-from deploy.local.control import bring_up, take_down
+from deploy.local.control import bring_up, cut_off, take_down
 from deploy.local.places import Places, lay_places
 from deploy.local.ports import HOST
 from deploy.local.processes import Identity
@@ -169,8 +169,12 @@ def test_what_a_killed_supervisor_left_is_replaced_by_the_next_up(own_stack: Pla
     before = _up(own_stack)
     before.supervisor.send(signal.SIGKILL)
     assert processes.wait_gone(before.supervisor, WITHIN_S)
+    said = cut_off(own_stack)
 
     after = _up(own_stack)
+
+    assert said is not None
+    assert "and left postgres, valkey, kafka, first, second running: they are ended" in said
 
     assert after.is_ready()
     assert [process for process in _all_processes(before) if process.is_alive()] == []
