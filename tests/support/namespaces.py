@@ -14,6 +14,7 @@ import pytest
 from deploy.local.places import CHECKOUT
 
 RUN_WITHIN_S = 120
+AS_USER = ("--user", "--map-current-user", "--keep-caps")
 
 # A new network namespace has a loopback interface that is down; SIOCSIFFLAGS (netdevice(7)) brings it up. The socket in
 # the way of port `argv[1]` stays open in the program that takes this one's place.
@@ -28,18 +29,26 @@ if int(sys.argv[1]):
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
+# mount(2) itself: the command of that name refuses everybody but root, whatever the namespace allows.
+READ_ONLY = """
+import ctypes, os, sys
+MS_RDONLY = 1
+if ctypes.CDLL(None, use_errno=True).mount(b"none", os.fsencode(sys.argv[1]), b"tmpfs", MS_RDONLY, None):
+    raise OSError(ctypes.get_errno(), "cannot mount", sys.argv[1])
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
 
 def offline(command: Sequence[str], *, taken_port: int = 0) -> list[str]:
     """The command that runs another one where there is no network but loopback, with a port of it already taken."""
-    as_user = ["--user", "--map-current-user", "--keep-caps"]
-    unshare = _unshare(["--net"] if os.geteuid() == 0 else [*as_user, "--net"])
+    unshare = _unshare(["--net"] if os.geteuid() == 0 else [*AS_USER, "--net"])
     return [*unshare, sys.executable, "-c", LOOPBACK_ONLY, str(taken_port), *command]
 
 
 def read_only(folder: Path, command: Sequence[str]) -> list[str]:
     """The command that runs another one for which `folder` is empty and read-only."""
-    unshare = _unshare(["--mount"] if os.geteuid() == 0 else ["--map-root-user", "--mount"])
-    return [*unshare, "sh", "-c", 'mount -t tmpfs -o ro none "$0" && exec "$@"', str(folder), *command]
+    unshare = _unshare(["--mount"] if os.geteuid() == 0 else [*AS_USER, "--mount"])
+    return [*unshare, sys.executable, "-c", READ_ONLY, str(folder), *command]
 
 
 def run(command: Sequence[str], **environ: str) -> subprocess.CompletedProcess[str]:
