@@ -18,11 +18,15 @@ from typing import ClassVar
 
 
 class MaestroError(Exception):
-    """An error with a stable `code` (for programs) and a `detail` (for people, says what to do)."""
+    """An error with a stable `code` (for programs) and a `detail` (for people, says what to do).
+
+    One that `is_denial` counts among the denied requests whatever its status; 401, 403 and 429 always do.
+    """
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Error"
+    is_denial: ClassVar[bool] = False
 
     def __init__(self, detail: str, **members: object) -> None:
         """Take what a person reads, and extra members for the problem document (RFC 9457, section 3.2)."""

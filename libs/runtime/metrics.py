@@ -19,6 +19,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from libs.runtime.errors import MaestroError
+
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST
 DURATION_BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
@@ -34,8 +36,18 @@ REQUEST_DURATION: Final = _METER.create_histogram(
 DENIED: Final = _METER.create_counter(
     "maestro.http.denied",
     unit="{request}",
-    description="requests refused with 401, 403 or 429, by `code`; where a limit refused, by `limit`",
+    description="requests refused with 401, 403, 429 or for want of room, by `code`; where a limit refused, by `limit`",
 )
+_DENIALS: Final = frozenset({401, 403, 429})
+
+
+def count_denial(error: MaestroError, status: int) -> None:
+    """Count a request that was answered by `error`, if that is a denial; `status` is HTTP's, whatever the protocol."""
+    if status not in _DENIALS and not error.is_denial:
+        return
+    labels: dict[str, str | int] = {"code": error.code, "status": status}
+    limit = error.members.get("limit")
+    DENIED.add(1, labels | {"limit": limit} if isinstance(limit, str) else labels)
 
 
 def start_metrics(service: str, instance: str = "0") -> None:

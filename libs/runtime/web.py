@@ -32,7 +32,6 @@ _MAX_REQUEST_ID_CHARS: Final = 128
 _METRICS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {metrics.MEDIA_TYPE.partition(";")[0]: {"schema": {"type": "string"}}}}
 }
-_DENIALS: Final = frozenset({401, 403, 429})
 
 
 class _HttpError(MaestroError):
@@ -170,18 +169,11 @@ def create_app(name: str, lifespan: Lifespan, *, ready: Readiness) -> FastAPI:
 def answer(error: MaestroError, request: Request, *, status: int | None = None) -> Response:
     """Return the response of `error`: problem+json with the headers that belong to it."""
     actual = status or error.status
-    if actual in _DENIALS:
-        metrics.DENIED.add(1, _denial(error, actual))
+    metrics.count_denial(error, actual)
     document = problem.problem_of(error, instance=request.url.path)
     document["request_id"] = getattr(request.state, "request_id", None)
     document["status"] = actual
     return JSONResponse(document, status_code=actual, headers=error.headers, media_type=problem.MEDIA_TYPE)
-
-
-def _denial(error: MaestroError, status: int) -> dict[str, str | int]:
-    labels: dict[str, str | int] = {"code": error.code, "status": status}
-    limit = error.members.get("limit")
-    return labels | {"limit": limit} if isinstance(limit, str) else labels
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -109,6 +109,7 @@ class IntakeFull(Unavailable):
     """The edge holds as many requests or bytes as it may; the sender comes back."""
 
     code = "intake_full"
+    is_denial = True
     title = "The edge is full"
 
 

@@ -24,6 +24,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from libs.access.door import Door
+from libs.runtime import metrics
 from libs.runtime.errors import Broken, MaestroError, Unavailable
 from libs.runtime.tracing import TRACEPARENT, span
 from services.metering.domain.bounds import BOUNDS
@@ -152,6 +153,7 @@ async def _receive(messages: AsyncIterator[bytes], within_s: float) -> bytes:
 
 async def _refuse(context: Context, error: MaestroError) -> None:
     """End the call with the status that belongs to `error`; where trying again can help, it says when."""
+    metrics.count_denial(error, error.status)
     code = _CODES.get(error.status, grpc.StatusCode.INTERNAL)
     text = f"{error.code}: {error.detail}"
     retry_after = error.headers.get("retry-after")

@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 from libs.bus.memory import MemoryBus
+from libs.runtime.metrics import start_metrics
 from services.metering.domain.bounds import BOUNDS
 from services.metering.handlers.edge import Gate
+from tests.support.exposed import exposed
 from tests.support.metering_world import World
 
 TRACES, EVENTS = "/v1/traces", "/api/v1/events"
@@ -155,9 +157,12 @@ async def test_totals_are_served_without_a_watermark_while_the_broker_does_not_a
 
 async def test_a_full_edge_tells_senders_to_come_back(world: World) -> None:
     tenant = await world.new_tenant()
+    start_metrics("metering")
+    before = sum(exposed("maestro_http_denied_total", code="intake_full"))
     world.app.state.gate = Gate(max_requests=0)
     answer = await world.send(tenant, world.event(tenant, "1"))
     assert (answer.status_code, problem(answer)) == (503, "intake_full")
+    assert sum(exposed("maestro_http_denied_total", code="intake_full")) == before + 1
 
 
 async def test_a_body_that_does_not_come_gives_its_place_back(world: World) -> None:

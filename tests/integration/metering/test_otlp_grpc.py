@@ -13,6 +13,7 @@ import pytest
 from libs.bus.memory import MemoryBus
 from libs.runtime.clock import ManualClock
 from libs.runtime.errors import Broken
+from libs.runtime.metrics import start_metrics
 from libs.schemas.values import microseconds
 from services.metering import rpc
 from services.metering.domain.bounds import BOUNDS
@@ -20,6 +21,7 @@ from services.metering.handlers.edge import Gate
 from services.metering.settings import MeteringSettings
 from tests.support.access import bearer
 from tests.support.conditions import eventually
+from tests.support.exposed import exposed
 from tests.support.metering import export, graphql_span
 from tests.support.metering_world import World, metering_world
 from tests.support.otlp_grpc import EXPORT, Answer, OtlpClient, otlp_client
@@ -120,6 +122,38 @@ async def test_a_full_gate_asks_for_the_same_spans_again(world: World, client: O
     answer = await send(client, world, tenant)
     assert (answer.code, answer.retry_s) == (CODE.UNAVAILABLE, 1)
     assert "intake_full" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("authorization", "code", "status"),
+    [("none", "unauthenticated", "401"), ("reader", "forbidden", "403"), ("sender", "intake_full", "503")],
+)
+async def test_a_denied_call_is_counted_as_a_denied_request_is(
+    world: World, client: OtlpClient, authorization: str, code: str, status: str
+) -> None:
+    start_metrics("metering")
+    tenant = await world.new_tenant()
+    reader = await world.new_key("tenant", tenant_id=tenant, scopes=("usage:read",))
+    world.app.state.gate._max_requests = 0
+    given = {"none": "Bearer nonsense", "reader": bearer(reader), "sender": bearer(world.keys[tenant])}
+    before = sum(exposed("maestro_http_denied_total", code=code, status=status))
+    await client.export(spans(world, tenant), given[authorization])
+    assert sum(exposed("maestro_http_denied_total", code=code, status=status)) == before + 1
+
+
+async def test_a_call_past_the_limit_of_attempts_is_counted_and_one_that_is_taken_is_not(
+    world: World, client: OtlpClient
+) -> None:
+    start_metrics("metering")
+    tenant = await world.new_tenant()
+    assert (await send(client, world, tenant)).code is CODE.OK
+    before = sum(exposed("maestro_http_denied_total"))
+    assert (await send(client, world, tenant)).code is CODE.OK
+    assert sum(exposed("maestro_http_denied_total")) == before
+    limited = sum(exposed("maestro_http_denied_total", code="too_many_attempts", status="429"))
+    codes = [(await client.export(spans(world, None), "Bearer nonsense")).code for _ in range(61)]
+    counted = sum(exposed("maestro_http_denied_total", code="too_many_attempts", status="429")) - limited
+    assert counted == codes.count(CODE.RESOURCE_EXHAUSTED) > 0
 
 
 async def test_a_broker_that_does_not_answer_asks_for_the_same_spans_again(
