@@ -75,7 +75,10 @@ def read_issuers(path: Path | None) -> dict[str, Issuer]:
         return {}
     try:
         with path.open("rb") as file:
-            found = _IssuersFile.model_validate(yaml.safe_load(file.read(_MAX_FILE_BYTES)))
+            text = file.read(_MAX_FILE_BYTES + 1)
+        if len(text) > _MAX_FILE_BYTES:  # cut, it could still be YAML: with fewer issuers, or fewer limits on one
+            raise Broken(f"the file of issuers {path} has more than {_MAX_FILE_BYTES} bytes")
+        found = _IssuersFile.model_validate(yaml.safe_load(text))
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise Broken(f"the file of issuers {path} cannot be used: {error}") from error
     issuers = {one.issuer: one for one in found.issuers}

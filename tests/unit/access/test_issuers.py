@@ -72,6 +72,24 @@ def test_an_issuer_that_is_named_twice_stops_the_start(tmp_path: Path) -> None:
         read_issuers(written(tmp_path, GOOD, GOOD | {"audience": "other"}))
 
 
+def padded(path: Path, size: int) -> Path:
+    """Put a comment before what the file says, so that it has `size` bytes."""
+    text = path.read_text()
+    path.write_text("#" * (size - len(text) - 1) + "\n" + text)
+    return path
+
+
+def test_a_file_as_long_as_may_be_is_read_to_its_end(tmp_path: Path) -> None:
+    assert list(read_issuers(padded(written(tmp_path, GOOD), 262_144))) == [GOOD["issuer"]]
+
+
+def test_a_file_past_its_bound_stops_the_start_and_is_not_cut(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD)
+    path.write_text(path.read_text() + "#" * 262_144)  # cut at the bound, it would be the same file
+    with pytest.raises(Broken, match="more than 262144 bytes"):
+        read_issuers(path)
+
+
 def test_an_absent_file_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(Broken, match="cannot be used"):
         read_issuers(tmp_path / "issuers.yaml")
