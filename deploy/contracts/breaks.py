@@ -1,6 +1,7 @@
 """Which changes of what was promised break somebody, and which of those may be made.
 
-A topic or event type may go, and a route may, once it was deprecated in a release and the day recorded there has come.
+A topic or event type may go, a route may, and who reads or writes a topic, once that was deprecated in a release and
+the day recorded there has come.
 Nothing else that breaks may be changed: a new meaning is a new version beside the old one.
 """
 
@@ -26,6 +27,10 @@ _FIXED: Final = {
 _NOT_LOWERED: Final = {
     "retention_h": "what a consumer can come back to is less",
     "max_record_bytes": "records that were taken are refused",
+}
+_LOGINS: Final = {
+    "consumers": "reads it no more: the broker denies its programs of before",
+    "producers": "writes to it no more: the broker denies its programs of before",
 }
 
 
@@ -60,7 +65,7 @@ def _topic(name: str, old: Json, new: Json | None, today: date) -> Iterator[Brea
         if not old["types"] or any(not _may_go(old, event_type, today) for event_type in old["types"]):
             yield Break(where, "the topic was removed")
         return
-    yield from (Break(where, what) for what in _fields(old, new))
+    yield from (Break(where, what) for what in (*_fields(old, new), *_logins(old, new, today)))
     if old["dead_letter"] and not new["dead_letter"]:
         yield Break(where, "what cannot be read is no longer set aside")
     for event_type in old["types"]:
@@ -76,6 +81,12 @@ def _fields(old: Json, new: Json) -> Iterator[str]:
         before, now = old.get(field), new.get(field)
         if now is not None and (before is None or now < before):
             yield f"{field} is now {now!r}, not {before!r}: {why}"
+
+
+def _logins(old: Json, new: Json, today: date) -> Iterator[str]:
+    for field, why in _LOGINS.items():
+        gone = set(old.get(field, ())) - set(new.get(field, ()))
+        yield from (f"{field}: {name} {why}" for name in sorted(gone) if not _may_go(old, name, today))
 
 
 def _events(old: Json, new: Json, today: date) -> Iterator[Break]:
@@ -98,9 +109,9 @@ def event_breaks(old: Json, new: Json) -> list[str]:
     ]
 
 
-def _may_go(topic: Json, event_type: str, today: date) -> bool:
-    """Whether the release in which the topic stood so said that the type goes, and the day has come."""
-    deprecation = topic.get("deprecated", {}).get(event_type)
+def _may_go(topic: Json, name: str, today: date) -> bool:
+    """Whether the release in which the topic stood so said that this type or login goes, and the day has come."""
+    deprecation = topic.get("deprecated", {}).get(name)
     return deprecation is not None and date.fromisoformat(deprecation["removable_on"]) <= today
 
 

@@ -53,7 +53,7 @@ class TopicSpec(BaseModel):
     max_record_bytes: int = 1_048_576
     types: tuple[str, ...] = ()
     format: str | None = Field(None, description="what the records are, where they are no events of ours")
-    deprecated: dict[str, Deprecation] = Field(default_factory=dict, description="by event type")
+    deprecated: dict[str, Deprecation] = Field(default_factory=dict, description="by type, consumer or producer")
     dead_letter: bool = True
 
     @property

@@ -65,8 +65,10 @@ def test_a_topic_carries_events_of_ours_or_says_under_format_what_else(spec: Top
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_a_deprecated_version_has_a_successor_and_time_to_reach_it(spec: TopicSpec) -> None:
-    named = {(event_type, one.replaced_by) for event_type, one in spec.deprecated.items()}
-    assert named <= {(event_type, other) for event_type in spec.types for other in set(MODEL_OF_TYPE) - {event_type}}
+    named = {(name, one.replaced_by) for name, one in spec.deprecated.items()}
+    types = {(event_type, other) for event_type in spec.types for other in set(MODEL_OF_TYPE) - {event_type}}
+    logins = {(name, other.name) for name in (*spec.consumers, *spec.producers) for other in SPECS}
+    assert named <= types | logins
     assert all(one.removable_on - one.deprecated_on >= DEPRECATION for one in spec.deprecated.values())
 
 

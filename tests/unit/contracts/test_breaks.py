@@ -32,6 +32,7 @@ EVENT: Json = {
 TOPIC: Json = {
     "owner": "maker",
     "consumers": ["reader"],
+    "producers": ["collector"],
     "key": "thing id",
     "partitions": 4,
     "cleanup": "delete",
@@ -121,6 +122,10 @@ def test_a_change_that_all_survive_breaks_nothing(new: Json) -> None:
         ({"dead_letter": False}, "no longer set aside"),
         ({"types": []}, f"{V1} is no longer said there"),
         ({"format": "rows"}, "format changed"),
+        ({"consumers": []}, "consumers: reader reads it no more"),
+        ({"consumers": ["another"]}, "consumers: reader reads it no more"),
+        ({"producers": []}, "producers: collector writes to it no more"),
+        ({"producers": ["reader"]}, "producers: collector writes to it no more"),
     ],
 )
 def test_a_topic_whose_records_move_shrink_or_vanish_breaks(changes: Json, said: str) -> None:
@@ -131,8 +136,8 @@ def test_a_topic_whose_records_move_shrink_or_vanish_breaks(changes: Json, said:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"consumers": []},
-        {"consumers": ["reader", "another"]},
+        {"consumers": ["another", "reader"]},
+        {"producers": ["another", "collector"]},
         {"retention_h": 840},
         {"max_record_bytes": 2000},
         {"types": [V1, V2]},
@@ -142,6 +147,24 @@ def test_a_topic_whose_records_move_shrink_or_vanish_breaks(changes: Json, said:
 )
 def test_a_topic_that_keeps_more_or_has_more_readers_breaks_nothing(changes: Json) -> None:
     assert breaks(PROMISES, PROMISES | {"topics": {"things": TOPIC | changes}}, TODAY) == []
+
+
+@pytest.mark.parametrize(("field", "login"), [("consumers", "reader"), ("producers", "collector")])
+def test_who_reads_or_writes_goes_once_its_window_is_over(field: str, login: str) -> None:
+    old = PROMISES | {"topics": {"things": TOPIC | {"deprecated": {login: GONE}}}}
+    new = PROMISES | {"topics": {"things": TOPIC | {field: []}}}
+    assert breaks(old, new, TODAY) == []
+    assert len(breaks(old, new, date(2026, 10, 31))) == 1
+
+
+def test_who_reads_stays_where_no_release_said_that_it_goes() -> None:
+    new = PROMISES | {"topics": {"things": TOPIC | {"consumers": [], "deprecated": {"reader": GONE}}}}
+    assert len(breaks(PROMISES, new, TODAY)) == 1
+
+
+def test_a_release_from_before_producers_were_written_down_breaks_nothing() -> None:
+    old = PROMISES | {"topics": {"things": {k: v for k, v in TOPIC.items() if k != "producers"}}}
+    assert breaks(old, PROMISES, TODAY) == []
 
 
 def test_a_new_topic_and_a_new_type_break_nothing() -> None:
