@@ -1,7 +1,7 @@
 """Who may do what at the broker, as `proto/topics/*.yaml` says it. What is not said here is denied.
 
 READ and WRITE imply DESCRIBE at the broker, and WRITE on a topic lets an idempotent producer write. Nobody but the
-operator creates topics. See docs/decisions/0006-who-may-do-what-on-kafka.md.
+operator creates topics. See docs/decisions/0008-who-may-do-what-on-kafka.md.
 """
 
 from __future__ import annotations

@@ -53,6 +53,29 @@ def test_paths_exist(document: Path) -> None:
     assert not {path for path in named if not (ROOT / path).exists()}
 
 
+PATH_OF_A_DOCUMENT = re.compile(r"(?<![\w./<{-])docs/(?:[\w.-]+/)*[\w-]+\.(?:md|json|ya?ml)\b")
+ABOUT_WHAT_IS_NOT = {"docs/api/gone.openapi.json"}  # a file that a test writes elsewhere, to see it removed
+CODE = [path for top in ("libs", "services", "deploy", "samples", "tests") for path in (ROOT / top).rglob("*.py")]
+
+
+def absent_documents(text: str) -> set[str]:
+    """Return the files below docs/ that `text` names and that are not there."""
+    named = set(PATH_OF_A_DOCUMENT.findall(text)) - ABOUT_WHAT_IS_NOT
+    return {path for path in named if not (ROOT / path).is_file()}
+
+
+def test_documents_that_code_names_exist() -> None:
+    others = [path for path in CODE if path != Path(__file__)]  # this one names what is not there, to be noticed
+    assert len(others) > 100
+    absent = {name_of(path): absent_documents(path.read_text(encoding="utf-8")) for path in others}
+    assert {name: paths for name, paths in absent.items() if paths} == {}
+
+
+def test_a_document_that_code_names_and_that_is_not_there_would_be_noticed() -> None:
+    text = "see docs/decisions/0004-money.md, docs/decisions/0000-nothing.md. A link: https://example.test/docs/a.md"
+    assert absent_documents(text) == {"docs/decisions/0000-nothing.md"}
+
+
 @EVERY_DOCUMENT
 def test_links_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", document.read_text(encoding="utf-8"))
