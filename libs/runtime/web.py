@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Literal
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.runtime import metrics, problem
 from libs.runtime.errors import Broken, MaestroError, TooLarge, Unavailable
+from libs.runtime.json_bodies import StrictRoute, require_strict_routes
 from libs.runtime.measured import METRICS_PATH, Measured, metrics_answer, route_of
 from libs.runtime.openapi import Malformed, completed, refusals
 from libs.runtime.settings import ServiceSettings
@@ -51,7 +52,17 @@ class _HttpError(MaestroError):
 
 
 class ServiceApp(FastAPI):
-    """An application whose OpenAPI document is complete: see libs/runtime/openapi.py."""
+    """An application whose OpenAPI document is complete (openapi.py) and whose bodies are strict (json_bodies.py)."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - FastAPI types them
+        """Take FastAPI's settings of an application."""
+        super().__init__(**settings)
+        self.router.route_class = StrictRoute
+
+    def include_router(self, router: APIRouter, **settings: Any) -> None:  # noqa: ANN401 - FastAPI types them
+        """Include a router; raise TypeError or ValueError where one of its routes would read JSON less strictly."""
+        require_strict_routes(router)
+        super().include_router(router, **settings)
 
     def openapi(self) -> dict[str, Any]:
         """Return the document; it is made once."""
@@ -190,8 +201,9 @@ async def _on_malformed(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if error.status_code == Malformed.status:  # the body could not be read as JSON at all
-        return answer(Malformed(str(error.detail)), request)
+    if error.status_code == Malformed.status:  # the body could not be read as JSON
+        why = str(error.detail)
+        return answer(Malformed(f"body: {why}", errors=[{"at": "body", "why": why}]), request)
     return answer(_HttpError(error), request, status=error.status_code)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.principal import Principal
 from libs.access.request import Caller
 from libs.runtime.errors import Broken, Forbidden, NotFound, TooLarge, Unavailable
+from libs.runtime.json_bodies import StrictRouter
 from libs.runtime.openapi import Malformed, refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, moment, page_of, place_of
 from libs.schemas.values import AnyTenantId, Instant
@@ -23,7 +24,7 @@ from services.evidence.handlers import Reading
 # The manifest grows by a third in base64, the bundle by its escaped quotes; the rest is the JSON around them.
 VERIFY_BYTES_MAX: Final = MANIFEST_BYTES_MAX * 4 // 3 + BUNDLE_BYTES_MAX * 2 + 1024
 
-router = APIRouter(
+router = StrictRouter(
     prefix="/v1",
     max_body_size=VERIFY_BYTES_MAX,
     responses=refusals(TooLarge),
@@ -223,8 +224,7 @@ async def verify(asked: VerifyRequest, caller: Caller, reads: Reads) -> VerdictV
     manifest = from_base64(asked.manifest)
     if manifest is None:
         raise Malformed("manifest: not base64")
-    # Half a surrogate pair can stand in JSON and not in UTF-8: the strict reader is given it as it is, and refuses it.
-    verdict = await reads.verdict(manifest, asked.bundle.encode("utf-8", "surrogatepass"))
+    verdict = await reads.verdict(manifest, asked.bundle.encode())
     if verdict.manifest is None or verdict.signer is None:
         return VerdictView(verified=False, error=verdict.code, detail=verdict.why)
     return VerdictView(

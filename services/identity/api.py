@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.acts import Act
@@ -16,6 +16,7 @@ from libs.access.reach import rows_of
 from libs.access.request import ACT_REFUSALS, CLAIM_REFUSALS, Acting, Caller, Claimed, json_answer
 from libs.access.scopes import Scope
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
+from libs.runtime.json_bodies import StrictRouter
 from libs.runtime.openapi import refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, moment, page_of, place_of
 from libs.schemas.values import AnyTenantId, Instant, Name, Zone
@@ -47,7 +48,7 @@ PlanId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Region = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 Scopes = Annotated[tuple[Scope, ...], Field(min_length=1)]
 
-router = APIRouter(
+router = StrictRouter(
     prefix="/v1",
     max_body_size=MAX_BODY_BYTES,
     responses=refusals(TooLarge),

@@ -7,13 +7,14 @@ from datetime import date
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.access.principal import Principal
 from libs.access.reach import rows_of
 from libs.access.request import ACT_REFUSALS, CLAIM_REFUSALS, Acting, Caller, Claimed, json_answer
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
+from libs.runtime.json_bodies import StrictRouter
 from libs.runtime.openapi import refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, moment, page_of, place_of
 from libs.schemas.values import MONTH_PATTERN, AnyTenantId, BadPeriod, Instant, TenantId
@@ -47,7 +48,7 @@ MEDIA_TYPE_OF: Final = {
 }
 FILE: Final[dict[str, Any]] = {"description": "the file, byte for byte; the ETag is its SHA-256"}
 
-router = APIRouter(
+router = StrictRouter(
     prefix="/v1",
     max_body_size=MAX_BODY_BYTES,
     responses=refusals(TooLarge),

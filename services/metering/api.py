@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Final, Literal
 from urllib.parse import unquote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
@@ -17,6 +17,7 @@ from libs.access.errors import TenantRequired
 from libs.access.principal import Principal
 from libs.access.request import Caller
 from libs.runtime.errors import Forbidden, NotFound
+from libs.runtime.json_bodies import StrictRouter
 from libs.runtime.openapi import raw_body, refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, encode_cursor, moment, place_of
 from libs.schemas.events import Metric
@@ -42,7 +43,7 @@ _LENGTH_DIGITS: Final = 12  # of a content-length that is worth reading
 
 INTAKE_REFUSALS: Final = refusals(BadBody, Forbidden, BodyTooSlow, BodyTooLarge, UnsupportedMedia, IntakeFull)
 
-router = APIRouter()
+router = StrictRouter()
 
 
 class UsageAsked(BaseModel):

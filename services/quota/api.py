@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Self
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from libs.access.bearer import MAX_CREDENTIAL_CHARS
 from libs.access.errors import TenantRequired, WrongTenant
 from libs.access.request import ACT_REFUSALS, Acting, Caller
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
+from libs.runtime.json_bodies import StrictRouter
 from libs.runtime.openapi import refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, Page, page_of, place_of
 from libs.schemas.events import Limits, PlanChanged, PriceMap
@@ -36,7 +37,7 @@ MAX_NAME_CHARS: Final = 256  # more than any tenant id has
 
 PlanId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
-router = APIRouter(
+router = StrictRouter(
     prefix="/v1",
     max_body_size=MAX_BODY_BYTES,
     responses=refusals(TooLarge),

@@ -44,8 +44,13 @@ def test_kafka_clients_stand_in_the_bus(path: Path) -> None:
 @EVERY_MODULE
 def test_http_frameworks_stand_in_api_and_app(path: Path) -> None:
     assert "fastapi" not in tops(path) or in_room(
-        path, r"/api(\.py|/)", r"/app\.py$", r"^libs/runtime/web\.py$", r"^libs/access/request\.py$"
+        path, r"/api(\.py|/)", r"/app\.py$", r"^libs/runtime/(web|json_bodies)\.py$", r"^libs/access/request\.py$"
     )
+
+
+@EVERY_MODULE
+def test_routers_of_services_read_json_strictly(path: Path) -> None:
+    assert not {"fastapi.APIRouter", "APIRouter"} & called(path) or not in_room(path, r"^services/")
 
 
 @EVERY_MODULE

@@ -8,9 +8,9 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-import jiter
 import msgspec
 
+from libs.runtime import strict_json
 from services.metering.domain.bounds import BOUNDS, Bounds
 from services.metering.domain.codings import plain_pieces
 from services.metering.errors import BadBody, BodyTooLarge
@@ -53,11 +53,8 @@ def require_strict(body: bytes, bounds: Bounds = BOUNDS) -> None:
     if _separators(body) > bounds.values and _values(body) > bounds.values:
         raise BodyTooLarge(f"a request holds at most {bounds.values} JSON values; send several")
     try:
-        # Floats stay text here: this pass asks for the shape alone, and loses no digit of what is decoded afterwards.
-        jiter.from_json(
-            body, allow_inf_nan=False, cache_mode="none", catch_duplicate_keys=True, float_mode="lossless-float"
-        )
-    except ValueError as error:
+        strict_json.require_strict(body)
+    except strict_json.NotStrictJson as error:
         raise BadBody(f"the body is not JSON, or says a name twice: {error}") from error
 
 

@@ -214,6 +214,7 @@ async def test_a_changed_manifest_is_judged_bad(service: Service, key: SigningKe
         {"manifest": "***", "bundle": ""},
         {"manifest": "AAAA", "bundle": "", "key": "mine"},
         {"manifest": "AAAA", "bundle": None},
+        {"manifest": "AAAA", "bundle": "\ud800"},
     ],
 )
 async def test_a_question_of_another_shape_is_refused(service: Service, body: dict[str, Any]) -> None:
@@ -222,7 +223,7 @@ async def test_a_question_of_another_shape_is_refused(service: Service, body: di
     assert (answer.status_code, answer.json()["error"]) == (400, "malformed")
 
 
-@pytest.mark.parametrize("bundle", ["", "{}", "\ud800", "[" * 1000])
+@pytest.mark.parametrize("bundle", ["", "{}", "[" * 1000])
 async def test_a_bundle_that_cannot_be_read_is_judged_bad(service: Service, bundle: str) -> None:
     answer = await service.judge_raw({"manifest": issued_invoice().manifest, "bundle": bundle})
 
