@@ -41,4 +41,4 @@ def require_strict(text: bytes) -> None:
 
 
 def _why(error: ValueError) -> str:
-    return f"not strict JSON (a name once per object, no NaN): {printable(str(error)[:_MAX_WHY_CHARS])}"
+    return f"not JSON, or a name is said twice: {printable(str(error)[:_MAX_WHY_CHARS])}"

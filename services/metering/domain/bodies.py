@@ -55,7 +55,7 @@ def require_strict(body: bytes, bounds: Bounds = BOUNDS) -> None:
     try:
         strict_json.require_strict(body)
     except strict_json.NotStrictJson as error:
-        raise BadBody(f"the body is not JSON, or says a name twice: {error}") from error
+        raise BadBody(f"the body is {error}") from error
 
 
 def _separators(text: bytes) -> int:
