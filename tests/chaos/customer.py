@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 import httpx
 
 from samples.hello_tenant.stack import Stack
-from tests.chaos.sender import CALLS, EVENTS, Account, Entry
+from tests.chaos.sender import CALLS, EVENTS, Entry
+from tests.chaos.ways import Account
 
 T = TypeVar("T")
 
@@ -42,10 +43,21 @@ class Customer:
 
     def new_account(self, name: str) -> Account:
         """Register a tenant and wait until metering knows its key."""
-        made = self._ask("POST", f"{self._stack.identity}/v1/tenants", self._stack.operator_key, json={"name": name})
-        account = Account(made["tenant"]["tenant_id"], made["key"]["secret"])
+        account = self.register(name)
         self.counted(account)
         return account
+
+    def register(self, name: str) -> Account:
+        """Register a tenant."""
+        made = self._ask("POST", f"{self._stack.identity}/v1/tenants", self._stack.operator_key, json={"name": name})
+        return Account(made["tenant"]["tenant_id"], made["key"]["secret"])
+
+    def edge_key(self, tenants: list[str]) -> str:
+        """Make a key that may name these tenants, and return its public id."""
+        asked = {"kind": "edge", "name": "chaos", "act_for": tenants, "scopes": ["usage:write"]}
+        return str(
+            self._ask("POST", f"{self._stack.identity}/v1/keys", self._stack.operator_key, json=asked)["key"]["key_id"]
+        )
 
     def counted(self, account: Account) -> Counter[Entry]:
         """Return what metering has counted for the tenant, by metric."""

@@ -14,11 +14,13 @@ from tests.support.stack import in_own_loop
 from tests.support.whole_stack import (
     CONSUMER_COMMITTED,
     CONSUMER_EFFECT,
+    DLQ_PUBLISHED,
     EDGE_DURABLE,
     INVOICE_ISSUING,
     PERIOD_FROZEN,
     RELAY_PUBLISHED,
     RELAY_SEQUENCED,
+    ROUTED,
     WINDOWS_PUBLISHED,
 )
 
@@ -55,12 +57,44 @@ def freeze(name: str, seconds: float, hand: Hand) -> None:
         hand.wait(seconds, seconds)
 
 
-def freeze_an_owner(seconds: float, hand: Hand) -> None:
-    """Freeze metering until a second process has its partitions; it wakes as a zombie while that one works."""
-    with hand.second("metering"):
+def freeze_an_owner(name: str, seconds: float, hand: Hand) -> None:
+    """Freeze a service until a second process of it has its partitions; it wakes as a zombie while that one works."""
+    with hand.second(name):
         hand.wait(2.0, 4.0)
-        freeze("metering", seconds, hand)
+        freeze(name, seconds, hand)
         hand.wait(1.0, 2.0)
+
+
+def freeze_identity(hand: Hand) -> None:
+    """Freeze identity where its relay may have a new tenant in hand; a second process has the lease meanwhile."""
+    with hand.second("identity"):
+        hand.wait(2.0, 4.0)
+        is_known = hand.register()
+        freeze("identity", FREEZE_S, hand)
+        is_known()
+
+
+def freeze_while_closing(name: str, hand: Hand) -> None:
+    """Freeze a service over the invoices that are being made; a second process finishes them, then the first wakes."""
+    with hand.second(name):
+        hand.wait(3.0, 5.0)
+        hand.ask_invoices()
+        hand.wait(0.0, 0.8)
+        freeze(name, FREEZE_S, hand)
+        hand.wait(1.0, 2.0)
+
+
+def replay_letters(hand: Hand) -> None:
+    """Records with one bad event in them are replayed; the command dies when they are published, and is given again."""
+    command = "maestro dlq replay --service metering --topic usage-events --because chaos"
+    crash(DLQ_PUBLISHED, hand)
+    hand.stack.wait_for(lambda: _dies(command, hand), "a letter to replay")
+    hand.run_verb(command)
+
+
+def _dies(command: str, hand: Hand) -> bool:
+    hand.try_verb(command)
+    return hand.stack.has_crashed(DLQ_PUBLISHED)
 
 
 def rebalance(hand: Hand) -> None:
@@ -141,7 +175,7 @@ MAIN: Final[Mapping[str, Fault]] = {
     "rebalance": rebalance,
     "restore metering's database": restore,
     "kill postgres": partial(kill, "postgres"),
-    "freeze an owner past its session": partial(freeze_an_owner, SESSION_S + 3.0),
+    "freeze an owner past its session": partial(freeze_an_owner, "metering", SESSION_S + 3.0),
     "replay usage": replay_usage,
     FULL_DISK: full_disk,
     "kill valkey": partial(kill, "valkey"),
@@ -151,13 +185,19 @@ MAIN: Final[Mapping[str, Fault]] = {
     "freeze kafka": partial(freeze, "kafka", OUTAGE_S),
     "replay windows": replay_windows,
     "freeze postgres": partial(freeze, "postgres", OUTAGE_S),
-    "freeze an owner past its lease": partial(freeze_an_owner, FREEZE_S),
+    "freeze an owner past its lease": partial(freeze_an_owner, "metering", FREEZE_S),
+    "freeze identity past its lease": freeze_identity,
+    "replay dead letters": replay_letters,
+    "freeze quota past its lease": partial(freeze_an_owner, "quota", FREEZE_S),
+    "freeze invoicing past its lease": partial(freeze_while_closing, "invoicing"),
     "freeze metering": partial(freeze, "metering", OUTAGE_S),
+    "freeze evidence past its lease": partial(freeze_while_closing, "evidence"),
 }
+ASK_THEMSELVES: Final = frozenset({"freeze invoicing past its lease", "freeze evidence past its lease"})
 BESIDE: Final[Mapping[str, Fault]] = {
     **{f"kill {name}": partial(kill, name) for name in ("identity", "metering", "quota", "invoicing", "evidence")},
     **{f"crash {point}": partial(crash, point) for point in (CONSUMER_EFFECT, CONSUMER_COMMITTED)},
-    **{f"crash {point}": partial(crash, point) for point in (EDGE_DURABLE, WINDOWS_PUBLISHED)},
+    **{f"crash {point}": partial(crash, point) for point in (EDGE_DURABLE, WINDOWS_PUBLISHED, ROUTED)},
 }
 WHILE_CLOSING: Final[Mapping[str, Fault]] = {
     **{f"kill {name}": partial(kill, name) for name in ("metering", "invoicing", "evidence")},
@@ -165,6 +205,7 @@ WHILE_CLOSING: Final[Mapping[str, Fault]] = {
     **{f"crash {point}": partial(crash, point) for point in (CONSUMER_EFFECT, CONSUMER_COMMITTED, INVOICE_ISSUING)},
     "no room for invoicing": partial(no_room, "invoicing"),
 }
-NEEDS_CHAOS_STACK: Final = frozenset({"clock steps", FULL_DISK})
+NEEDS_CHAOS_STACK: Final = frozenset({"clock steps", FULL_DISK, "replay dead letters"})
 # Those that any stack can have, and that are over in seconds: what every run of the tests has two of.
-BRIEF: Final = tuple(name for name in MAIN if name not in NEEDS_CHAOS_STACK and not name.startswith("freeze an owner"))
+BRIEF: Final = tuple(name for name in MAIN if name not in NEEDS_CHAOS_STACK and " past its " not in name)
+WITHOUT_ROUTER: Final = tuple(sorted(BESIDE.keys() - {f"crash {ROUTED}"}))

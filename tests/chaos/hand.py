@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +44,10 @@ PAGES: Final = 1024 * 1024
 
 @dataclass
 class Hand:
-    """A stack, the randomness of one seed, and what is to be undone when the seed is over."""
+    """A stack, the randomness of one seed, and what is to be undone when the seed is over.
+
+    `register` makes a tenant; what it returns waits until metering knows that one. `ask_invoices` asks for the close.
+    """
 
     stack: WholeStack
     random: Random
@@ -52,6 +55,8 @@ class Hand:
     disk: Path | None = None
     said: list[str] = field(default_factory=list)
     undo: ExitStack = field(default_factory=ExitStack)
+    register: Callable[[], Callable[[], object]] = lambda: lambda: None
+    ask_invoices: Callable[[], None] = lambda: None
 
     def say(self, text: str) -> None:
         """Note something for the line of this seed."""
@@ -127,9 +132,14 @@ class Hand:
 
     def run_verb(self, command: str) -> None:
         """Run a command of the operator's as it is written in a message."""
+        done = self.try_verb(command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+    def try_verb(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that may fail."""
         words = shlex.split(command)
         assert words[0] == "maestro", command
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-m", "deploy.local", *words[1:]],
             cwd=CHECKOUT,
             env={**self.stack.environ, "PYTHONPATH": str(CHECKOUT)},
@@ -138,7 +148,6 @@ class Hand:
             timeout=VERB_WITHIN_S,
             check=False,
         )
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
     def named_verb(self, service: str, verb: str, since: int) -> str:
         """Wait until the log of the service, from byte `since` on, names a command with `verb`; return the command."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from tests.chaos.bound import Bound
 from tests.chaos.customer import WITHIN_S
 from tests.chaos.faults import FULL_DISK, MAIN
 from tests.chaos.hand import Hand
@@ -44,15 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = [given.seed] if given.seed is not None else range(given.start, given.start + given.seeds)
     results: list[Result] = []
     with _chaos_stack(given.sabotage) as (stack, chaos, disk):
+        bound = Bound(stack, chaos)
         for number, seed in enumerate(seeds, start=1):
             plan = plan_of(seed, [given.fault] if given.fault else mains_on(disk))
-            results.append(run_seed(Hand(stack, Random(seed), chaos, disk), plan, given.patience))
+            results.append(run_seed(Hand(stack, Random(seed), chaos, disk), plan, given.patience, bound))
             print(f"[{number}/{len(seeds)}] {line_of(results[-1])}", flush=True)
+            if given.result:  # after each: a run that is ended keeps what it has
+                _write(given.result, results, given.sabotage)
             if given.sabotage and not results[-1].is_exact:
                 break
     print(_table(results))
-    if given.result:
-        _write(given.result, results, given.sabotage)
     was_exact = all(one.is_exact for one in results)
     return int(was_exact) if given.sabotage else int(not was_exact)
 

@@ -15,12 +15,15 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
 
-import httpx
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.chaos.ways import ACCEPTED, EVENTS_TOPIC, SPANS_TOPIC, Account, Doors, Lot, NotAccepted, Way
 
 EVENTS: Final = "ingest_events"
 CALLS: Final = "gql_calls"
@@ -30,41 +33,19 @@ REPEAT_SHARE: Final = 0.2  # of the lots that were accepted
 LOT: Final = 8  # usages in one request
 AGAIN_S: Final = 0.1
 ACCEPTED_WITHIN_S: Final = 90.0  # every fault is over by then
-COMES_BACK: Final = frozenset({401, 429, 500, 502, 503, 504})  # 401: a process that starts has not read the keys yet
+BAD_SHARE: Final = 0.1  # of the lots that Kafka may carry: their record holds one event more, which is set aside
+NOBODY: Final = "tnt_nobodynobodynobodyno"
 
 Entry = tuple[str, str]
 """(tenant id, metric)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A tenant as a sender knows it."""
-
-    tenant_id: str
-    key: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Lot:
-    """One request: its path, type and body, and what its usages add up to."""
-
-    account: Account
-    path: str
-    content_type: str
-    body: bytes
-    adds: Counter[str]
-
-
-class NotAccepted(Exception):
-    """A lot was refused, or accepted by nobody in time: nothing about exactness can be said."""
-
-
 class Senders:
     """Sends lots from several threads until told to stop, and keeps the account."""
 
-    def __init__(self, url: str, accounts: list[Account], seed: int) -> None:
-        """Send to metering at `url` in the name of `accounts`; what is sent follows from `seed`."""
-        self._url = url
+    def __init__(self, doors: Doors, accounts: list[Account], seed: int) -> None:
+        """Send through `doors` in the name of `accounts`; what is sent follows from `seed`."""
+        self._doors = doors
         self._accounts = accounts
         self._seed = seed
         self._run = secrets.token_hex(4)  # the same seed twice on one stack is not the same usage twice
@@ -72,12 +53,13 @@ class Senders:
         self._lock = threading.Lock()
         self.sent: Counter[Entry] = Counter()
         self.lots = 0
+        self.ways: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Send while the block runs; at its end every lot that was begun is accepted. Raises NotAccepted."""
-        with ThreadPoolExecutor(SENDERS) as pool:
+        with self._doors.open(), ThreadPoolExecutor(SENDERS) as pool:
             working = [pool.submit(self._work, number) for number in range(SENDERS)]
             try:
                 yield
@@ -88,37 +70,35 @@ class Senders:
 
     def _work(self, number: int) -> None:
         random = Random(f"{self._seed}/{number}")
-        with httpx.Client(base_url=self._url, timeout=15.0, trust_env=False) as client:
+        with self._doors.ways() as ways_of:
             for lot_number in itertools.count():
                 if self._stop.is_set():
                     return
                 lot = self._lot(random, f"{self._run}-{number}-{lot_number}")
-                self._until_accepted(client, lot)
-                with self._lock:
-                    self.lots += 1
-                    self.sent.update({(lot.account.tenant_id, metric): n for metric, n in lot.adds.items()})
-                if random.random() < REPEAT_SHARE:
-                    self._until_accepted(client, lot)
+                self._carry(lot, ways_of(lot), random)
                 self._stop.wait(PAUSE_S)
 
-    def _until_accepted(self, client: httpx.Client, lot: Lot) -> None:
-        headers = {"authorization": f"Bearer {lot.account.key}", "content-type": lot.content_type}
-        deadline = time.monotonic() + ACCEPTED_WITHIN_S
-        while True:
-            try:
-                answer = client.post(lot.path, content=lot.body, headers=headers)
-            except httpx.TransportError as error:
-                last = type(error).__name__
-            else:
-                if answer.status_code in {200, 204} and b"rejected" not in answer.content.lower():
-                    return
-                last = str(answer.status_code)
-                if answer.status_code not in COMES_BACK:
-                    raise NotAccepted(f"{lot.path}: {answer.status_code} {answer.text[:500]}")
+    def _carry(self, lot: Lot, ways: dict[str, Way], random: Random) -> None:
+        """Have the lot accepted by one of the ways, and now and then by one of them once more."""
+        first = random.choice(sorted(ways))
+        self._until_accepted(first, ways[first], lot)
+        with self._lock:
+            self.lots += 1
+            self.ways[first] += 1
+            self.sent.update({(lot.account.tenant_id, metric): n for metric, n in lot.adds.items()})
+        if random.random() < REPEAT_SHARE:
+            again = random.choice(sorted(ways))
+            self._until_accepted(again, ways[again], lot)
             with self._lock:
-                self.refusals[last] += 1
+                self.ways[f"{first}, {again} again"] += 1
+
+    def _until_accepted(self, name: str, way: Way, lot: Lot) -> None:
+        deadline = time.monotonic() + ACCEPTED_WITHIN_S
+        while (last := way(lot)) != ACCEPTED:
+            with self._lock:
+                self.refusals[f"{name} {last}"] += 1
             if time.monotonic() > deadline:
-                raise NotAccepted(f"{lot.path}: {last} for {ACCEPTED_WITHIN_S:g} s")
+                raise NotAccepted(f"{name}: {last} for {ACCEPTED_WITHIN_S:g} s")
             time.sleep(AGAIN_S)
 
     def _lot(self, random: Random, name: str) -> Lot:
@@ -141,27 +121,66 @@ def _events(random: Random, account: Account, name: str) -> Lot:
         | ({"time": now} if random.random() < 0.8 else {})
         for number, amount in enumerate(amounts)
     ]
-    body = json.dumps(events).encode()
-    return Lot(account, "/api/v1/events", "application/cloudevents-batch+json", body, Counter({EVENTS: sum(amounts)}))
+    bad = [events[0] | {"id": f"{name}-bad", "subject": NOBODY}] if random.random() < BAD_SHARE else []
+    return Lot(
+        account,
+        path="/api/v1/events",
+        content_type="application/cloudevents-batch+json",
+        body=json.dumps(events).encode(),
+        rpc=None,
+        topic=EVENTS_TOPIC,
+        record=json.dumps([*events, *bad]).encode(),
+        adds=Counter({EVENTS: sum(amounts)}),
+    )
 
 
 def _spans(account: Account, name: str) -> Lot:
     ends_at_ns = time.time_ns()
+    says = {"graphql.operation.type": "query", "maestro.tenant.id": account.tenant_id}
     spans = [
-        {
-            "traceId": secrets.token_hex(16),
-            "spanId": secrets.token_hex(8),
-            "name": f"POST /graphql {name}",
-            "kind": 2,
-            "startTimeUnixNano": str(ends_at_ns - 1_000_000),
-            "endTimeUnixNano": str(ends_at_ns),
-            "attributes": [_text("graphql.operation.type", "query"), _text("maestro.tenant.id", account.tenant_id)],
-        }
+        Span(
+            trace_id=secrets.token_bytes(16),
+            span_id=secrets.token_bytes(8),
+            name=f"POST /graphql {name}",
+            kind=Span.SPAN_KIND_SERVER,
+            start_time_unix_nano=ends_at_ns - 1_000_000,
+            end_time_unix_nano=ends_at_ns,
+            attributes=[KeyValue(key=key, value=AnyValue(string_value=text)) for key, text in says.items()],
+        )
         for _ in range(LOT)
     ]
-    resource = {"attributes": [_text("service.name", "chaos")]}
-    document = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
-    return Lot(account, "/v1/traces", "application/json", json.dumps(document).encode(), Counter({CALLS: LOT}))
+    request = ExportTraceServiceRequest()
+    whole = request.resource_spans.add()
+    whole.resource.attributes.append(KeyValue(key="service.name", value=AnyValue(string_value="chaos")))
+    whole.scope_spans.add().spans.extend(spans)
+    binary = request.SerializeToString()
+    return Lot(
+        account,
+        path="/v1/traces",
+        content_type="application/json",
+        body=json.dumps({"resourceSpans": [_as_json(spans)]}).encode(),
+        rpc=binary,
+        topic=SPANS_TOPIC,
+        record=binary,
+        adds=Counter({CALLS: LOT}),
+    )
+
+
+def _as_json(spans: list[Span]) -> dict[str, Any]:
+    """Return the spans of the resource as OTLP's JSON has them: ids in hex, 64-bit numbers as strings."""
+    shown = [
+        {
+            "traceId": span.trace_id.hex(),
+            "spanId": span.span_id.hex(),
+            "name": span.name,
+            "kind": 2,
+            "startTimeUnixNano": str(span.start_time_unix_nano),
+            "endTimeUnixNano": str(span.end_time_unix_nano),
+            "attributes": [_text(one.key, one.value.string_value) for one in span.attributes],
+        }
+        for span in spans
+    ]
+    return {"resource": {"attributes": [_text("service.name", "chaos")]}, "scopeSpans": [{"spans": shown}]}
 
 
 def _text(key: str, value: str) -> dict[str, Any]:

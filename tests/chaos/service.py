@@ -6,6 +6,7 @@ Both are done to the process from here: the services know nothing of it.
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import sys
@@ -25,6 +26,17 @@ def clock_file(folder: Path, service: str) -> Path:
     return folder / f"clock.{service}"
 
 
+def binding_file(folder: Path) -> Path:
+    """Return where the settings lie that bind topics of usage to a key, JSON; no file is no binding."""
+    return folder / "bound.json"
+
+
+def bind_topics(file: Path) -> None:
+    """Let the service find the settings in its environment: the key is made when the stack is up already."""
+    if file.exists():
+        os.environ.update(json.loads(file.read_text(encoding="utf-8")))
+
+
 def step_clock(file: Path) -> None:
     """From now on every reading of the wall clock is off by the seconds in `file`."""
     right = SystemClock.now
@@ -41,7 +53,9 @@ def step_clock(file: Path) -> None:
 
 def main(service: str) -> None:
     """Run the service in this process."""
-    step_clock(clock_file(Path(os.environ[FOLDER_SETTING]), service))
+    folder = Path(os.environ[FOLDER_SETTING])
+    step_clock(clock_file(folder, service))
+    bind_topics(binding_file(folder))
     sabotage.apply(os.environ.get(SABOTAGE_SETTING, ""))
     sys.argv = [f"services.{service}"]
     runpy.run_module(f"services.{service}", run_name="__main__", alter_sys=True)

@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any, Final
 
+from tests.chaos.bound import Bound
 from tests.chaos.customer import WITHIN_S, Customer, NotInTime
-from tests.chaos.faults import BESIDE, MAIN, WHILE_CLOSING, Fault
+from tests.chaos.faults import ASK_THEMSELVES, BESIDE, MAIN, WHILE_CLOSING, Fault
 from tests.chaos.hand import Hand
-from tests.chaos.sender import Account, Entry, NotAccepted, Senders
+from tests.chaos.sender import Entry, Senders
+from tests.chaos.ways import Account, Doors, NotAccepted
 
 ACCOUNTS: Final = 2
 LEAST_LOTS: Final = 60
@@ -36,6 +39,7 @@ class Result:
 
     plan: Plan
     usages: int = 0
+    ways: dict[str, int] = field(default_factory=dict)
     lost: int = 0
     doubled: int = 0
     refusals: dict[str, int] = field(default_factory=dict)
@@ -53,26 +57,29 @@ class Result:
         return asdict(self) | {"exact": self.is_exact}
 
 
-def plan_of(seed: int, mains: Sequence[str] = tuple(MAIN)) -> Plan:
-    """Return what happens in `seed`; its main fault is one of `mains`, in turn."""
+def plan_of(seed: int, mains: Sequence[str] = tuple(MAIN), beside: Sequence[str] = tuple(sorted(BESIDE))) -> Plan:
+    """Return what happens in `seed`; its main fault is one of `mains`, in turn, and three of `beside` go with it."""
     random = Random(seed)
     return Plan(
         seed,
         mains[seed % len(mains)],
-        tuple(random.sample(sorted(BESIDE), 3)),
+        tuple(random.sample(beside, 3)),
         tuple(random.sample(sorted(WHILE_CLOSING), 3)),
     )
 
 
-def run_seed(hand: Hand, plan: Plan, within_s: float = WITHIN_S) -> Result:
-    """Run a seed on a stack that is up, and leave it up; what does not come within `within_s` seconds is lost."""
+def run_seed(hand: Hand, plan: Plan, within_s: float = WITHIN_S, bound: Bound | None = None) -> Result:
+    """Run a seed on a stack that is up, and leave it up; what does not come within `within_s` seconds is lost.
+
+    With `bound` one of its tenants sends by Kafka too.
+    """
     begun = time.monotonic()
     result = Result(plan, said=hand.said)
     period = datetime.now(UTC).strftime("%Y-%m")
     customer = Customer(hand.stack.addresses, period, within_s)
     try:
         with hand.undo:
-            _live(hand, customer, plan, result)
+            _live(hand, customer, result, bound)
     except (NotInTime, NotAccepted, AssertionError) as error:
         result.trouble = f"{type(error).__name__}: {error}"
     finally:
@@ -81,24 +88,47 @@ def run_seed(hand: Hand, plan: Plan, within_s: float = WITHIN_S) -> Result:
     return result
 
 
-def _live(hand: Hand, customer: Customer, plan: Plan, result: Result) -> None:
+def _live(hand: Hand, customer: Customer, result: Result, bound: Bound | None) -> None:
+    plan = result.plan
     hand.ensure_up()
-    accounts = [customer.new_account(f"chaos {plan.seed} {number}") for number in range(ACCOUNTS)]
-    senders = Senders(hand.stack.addresses.metering, accounts, plan.seed)
+    accounts = _accounts(hand, customer, plan, bound)
+    metering = hand.stack.part("metering")
+    doors = Doors(metering.address, metering.also_at.rpartition(" ")[2], bound.logins() if bound else {})
+    senders = Senders(doors, accounts, plan.seed)
+    hand.ask_invoices = partial(customer.ask_invoices, accounts)
+    hand.register = lambda: partial(customer.counted, customer.register("while identity freezes"))
+    main = MAIN[plan.main]
+    closes = plan.main in ASK_THEMSELVES
     with senders.at_work():
-        _break(hand, [BESIDE[name] for name in plan.beside], MAIN[plan.main])
+        _break(hand, [BESIDE[name] for name in plan.beside], _nothing if closes else main)
         customer.until("enough usage", lambda: senders.lots >= LEAST_LOTS or None)
     hand.ensure_up()
+    result.ways = dict(senders.ways)
     result.usages, result.refusals = senders.lots, dict(senders.refusals)
     _settle(customer, accounts, senders.sent, result)
     if result.lost or result.doubled:
         return
-    _break(hand, [WHILE_CLOSING[name] for name in plan.closing], lambda _: customer.ask_invoices(accounts))
+    _break(hand, [WHILE_CLOSING[name] for name in plan.closing], main if closes else _ask_invoices)
     for account in accounts:
         _compare(result, senders.sent, customer.invoiced(account), account)
     hand.ensure_up()
     for account in accounts:
         _compare(result, senders.sent, customer.counted(account), account)
+
+
+def _accounts(hand: Hand, customer: Customer, plan: Plan, bound: Bound | None) -> list[Account]:
+    """Return the tenants of a seed: new ones, but one whose usage may come by Kafka where that is bound."""
+    by_kafka = [bound.account(hand, customer)] if bound else []
+    new = range(ACCOUNTS - len(by_kafka))
+    return [*by_kafka, *(customer.new_account(f"chaos {plan.seed} {number}") for number in new)]
+
+
+def _nothing(_hand: Hand) -> None:
+    """The main fault comes when invoices are made."""
+
+
+def _ask_invoices(hand: Hand) -> None:
+    hand.ask_invoices()
 
 
 def _break(hand: Hand, beside: Iterable[Fault], main: Fault) -> None:

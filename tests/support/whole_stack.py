@@ -32,12 +32,14 @@ RELAY_PUBLISHED = "relay.published"  # Kafka has the events, the outbox rows are
 CONSUMER_EFFECT = "consumer.effect"  # the effect is made, not committed
 CONSUMER_COMMITTED = "consumer.committed"  # effect and offset are committed, and nobody was told
 EDGE_DURABLE = "metering.edge_durable"  # Kafka has the usage, the sender has no answer
+ROUTED = "metering.routed"  # usage-shards has the usage of others, their topic's offset has not moved
+DLQ_PUBLISHED = "dlq.published"  # letters are back where they came from, and not marked as replayed
 WINDOWS_PUBLISHED = "metering.windows_published"  # Kafka has the totals, they are not marked as told
 PERIOD_FROZEN = "metering.period_frozen"  # a close is made and said, not committed
 INVOICE_ISSUING = "invoicing.issuing"  # an invoice is written and said, not committed
 CRASH_POINTS = (
     *(RELAY_SEQUENCED, RELAY_PUBLISHED, CONSUMER_EFFECT, CONSUMER_COMMITTED),
-    *(EDGE_DURABLE, WINDOWS_PUBLISHED, PERIOD_FROZEN, INVOICE_ISSUING),
+    *(EDGE_DURABLE, WINDOWS_PUBLISHED, PERIOD_FROZEN, INVOICE_ISSUING, ROUTED, DLQ_PUBLISHED),
 )
 BACK_WITHIN_S = 60.0  # a killed service is back in seconds; minutes mean that it will not come back
 LOOK_EVERY_S = 0.05
