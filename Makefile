@@ -66,8 +66,8 @@ contracts: setup  ## what the code promises, as files: JSON Schemas, AsyncAPI, O
 contracts-release: setup  ## make today's contracts the ones that changes are held to; BREAKING="why" accepts what breaks
 	@$(BIN)/python -m deploy.contracts release "$(BREAKING)"
 
-chaos: setup  ## faults by seed on a whole stack, and every number compared: SEEDS=50, START=n, or SEED=n alone
-	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --result tests/chaos/results/chaos.json) $(if $(START),--start $(START))
+chaos: setup  ## faults by seed on a whole stack, and every number compared: SEEDS=50, START=n, or SEED=n alone; LOGS=folder
+	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --result tests/chaos/results/chaos.json) $(if $(LOGS),--logs $(LOGS)) $(if $(START),--start $(START))
 
 chaos-sabotage: setup  ## builds that are broken on purpose: the chaos suite has to fail on each
 	@$(BIN)/python -m pytest tests/chaos/test_sabotage_is_seen.py -q

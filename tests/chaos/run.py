@@ -1,6 +1,7 @@
 """`make chaos`: seeded faults on a whole stack, and an account that must balance to the unit after each.
 
-    python -m tests.chaos.run [--seeds N] [--start S] [--seed ONE] [--fault NAME] [--sabotage NAME] [--result FILE]
+    python -m tests.chaos.run [--seeds N] [--start S] [--seed ONE] [--fault NAME] [--sabotage NAME]
+                              [--result FILE] [--logs FOLDER]
 
 A seed names its faults, so that a failing one is run again by its number: `make chaos SEED=1234`. How long things take
 is the machine's: the same faults come again, not the same interleaving.
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"[{number}/{len(seeds)}] {line_of(results[-1])}", flush=True)
             if given.result:  # after each: a run that is ended keeps what it has
                 _write(given.result, results, given.sabotage)
+            if given.logs and not results[-1].is_exact:
+                shutil.copytree(stack.places.logs, given.logs / f"seed-{seed}", dirs_exist_ok=True)
             if given.sabotage and not results[-1].is_exact:
                 break
     print(_table(results))
@@ -73,6 +76,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=WITHIN_S, help="seconds; what comes later is lost")
     parser.add_argument("--sabotage", default="", help="break the build so: the run must fail within the seeds")
     parser.add_argument("--result", type=Path, help="where to write all results as JSON")
+    parser.add_argument("--logs", type=Path, help="a folder that gets the logs of all parts after a seed that failed")
     return parser.parse_args(arguments)
 
 
