@@ -190,7 +190,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
     "/tenants",
     status_code=201,
     response_model=TenantAnswer,
-    responses=refusals(*MAKING_REFUSALS, UnknownPlan, PlansNotHeard),
+    responses=refusals(*MAKING_REFUSALS, ScopeNotGrantable, UnknownPlan, PlansNotHeard),
 )
 async def register_tenant(
     body: TenantBody, caller: Caller, act: Acting, claim: Claimed, desk: Desk, db: Db

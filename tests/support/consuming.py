@@ -150,8 +150,10 @@ async def outbox_is_empty(pool: Pool) -> None:
     await eventually(reached, "the outbox is empty", within_s=40)
 
 
-async def dead_letters(bus: Bus, topic: str, consumer: str, count: int) -> list[dict[str, bytes]]:
-    """Wait for `count` dead letters of `consumer` and return their headers, `value` added."""
+async def dead_letters(
+    bus: Bus, topic: str, consumer: str, count: int, *, key: str | None = None
+) -> list[dict[str, bytes]]:
+    """Wait for `count` dead letters of `consumer` (of records under `key`) and return their headers, `value` added."""
     reader = bus.reader(topic + "-dlq")
     await reader.start()
     found: list[dict[str, bytes]] = []
@@ -159,7 +161,7 @@ async def dead_letters(bus: Bus, topic: str, consumer: str, count: int) -> list[
         while len(found) < count:
             for record in (await reader.poll()).records:
                 headers = {name: content or b"" for name, content in (*record.headers, ("value", record.value))}
-                if headers["maestro_consumer"] == consumer.encode():
+                if headers["maestro_consumer"] == consumer.encode() and key in (None, (record.key or b"").decode()):
                     found.append(headers)
     await reader.stop()
     return found

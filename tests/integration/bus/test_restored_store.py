@@ -12,6 +12,7 @@ from libs.bus.kafka import KafkaAccess, access_of
 from libs.bus.marks import StoreWentBack, relay_group
 from libs.bus.operator import raise_epoch
 from libs.bus.ports import Bus
+from libs.bus.records import TopicPartition
 from libs.bus.subscription import group_of
 from libs.runtime.settings import ServiceSettings
 from libs.schemas.topics import registry
@@ -61,8 +62,8 @@ class Life:
         given = await self.pool.fetchval("SELECT sum(seq) FROM outbox_sequence")
         consumer = await self.bus.marks(group_of(self.tenants.name))
         relay = await self.bus.marks(relay_group("identity"))
-        mine = [row["partition"] for row in await self.pool.fetch("SELECT partition FROM outbox_sequence")]
-        told = sum(mark.at for source, mark in relay.items() if source.partition in mine)
+        mine = {TopicPartition(*row) for row in await self.pool.fetch("SELECT topic, partition FROM outbox_sequence")}
+        told = sum(mark.at for source, mark in relay.items() if source in mine)
         return (sum(mark.at for mark in consumer.values()), told) == (reached, given)
 
 

@@ -102,7 +102,7 @@ async def test_a_newer_minor_version_that_is_set_aside_keeps_what_it_adds(bus: B
     await bus.publisher.publish([message])
 
     async with at_work(relay_of(pool, bus).run(), reader.consumer(bus, pool).run()):
-        (letter,) = await dead_letters(bus, reader.topic, reader.name, 1)
+        (letter,) = await dead_letters(bus, reader.topic, reader.name, 1, key=reader.key)
 
     assert letter["value"] == message.value
 
@@ -117,7 +117,7 @@ async def test_an_unknown_type_is_set_aside_whole_and_holds_up_nothing(bus: Bus,
 
     async with at_work(relay_of(pool, bus).run(), reader.consumer(bus, pool).run()):
         await effects_are(pool, "before", "newer", "after")
-        (letter,) = await dead_letters(bus, reader.topic, reader.name, 1)
+        (letter,) = await dead_letters(bus, reader.topic, reader.name, 1, key=reader.key)
 
     assert letter["maestro_reason"] == b"bad_event"
     assert NEXT.encode() in letter["maestro_cause"]

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from maestro_sdk import QuotaClient, QuotaMiddleware
 from tests.support.quota_service import Quota, listening
@@ -34,7 +34,7 @@ def shop() -> FastAPI:
     async def whoami(request: Request) -> dict[str, str | None]:
         return {"tenant": request.state.maestro_tenant}
 
-    @app.get("/numbers")
+    @app.get("/numbers", response_class=PlainTextResponse)
     async def stream() -> StreamingResponse:
         return StreamingResponse(numbers(), media_type="text/plain")
 

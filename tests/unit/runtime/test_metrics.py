@@ -21,7 +21,7 @@ def provider() -> None:
 def shown(name: str) -> list[str]:
     """The lines of one metric, without the service that all carry."""
     lines = metrics.exposition().decode().splitlines()
-    return [line.replace('service_name="identity"', "") for line in lines if line.startswith(name + "{")]
+    return [re.sub(r',?service_name="[a-z]+"', "", line) for line in lines if line.startswith(name + "{")]
 
 
 async def answered(app: FastAPI, path: str) -> None:
@@ -32,9 +32,9 @@ async def answered(app: FastAPI, path: str) -> None:
 async def test_a_request_is_measured_by_route_and_status_never_by_path() -> None:
     await answered(app_that_raises(errors.NotFound("no")), "/number/12345")
 
-    (line,) = [one for one in shown("http_server_request_duration_seconds_count") if "/number/{n}" in one]
+    lines = [one for one in shown("http_server_request_duration_seconds_count") if "/number/{n}" in one]
 
-    assert 'http_response_status_code="200"' in line
+    assert [one for one in lines if 'http_response_status_code="200"' in one]
     assert "12345" not in metrics.exposition().decode()
 
 
@@ -50,10 +50,10 @@ async def test_a_path_that_no_route_serves_makes_no_label() -> None:
 async def test_a_denied_request_is_counted_by_its_code(error: errors.MaestroError) -> None:
     await answered(app_that_raises(error), "/thing")
 
-    (line,) = [one for one in shown("maestro_http_denied_total") if f'code="{error.code}"' in one]
+    lines = [one for one in shown("maestro_http_denied_total") if f'code="{error.code}"' in one]
 
-    assert f'status="{error.status}"' in line
-    assert ('limit="qps"' in line) == (error.code == "quota_exceeded")
+    assert [one for one in lines if f'status="{error.status}"' in one]
+    assert bool([one for one in lines if 'limit="qps"' in one]) == (error.code == "quota_exceeded")
 
 
 async def test_prometheus_is_answered_without_credentials_in_its_own_format() -> None:
