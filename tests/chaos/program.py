@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import SystemRandom
+from typing import Final
 
 from deploy.local.parts import Part
 from deploy.local.places import Places
@@ -16,6 +18,7 @@ from deploy.local.services import SERVICES, Service
 from deploy.local.supervise import main
 
 PROGRAM = "tests.chaos.program"
+OWN_PORTS: Final = range(20_000, 32_000)
 # A supervisor gives up on what dies all the time. Here it dies because we kill it.
 PATIENT = RestartPolicy(first_delay_s=0.1, longest_delay_s=0.5, deaths_before_ready=10_000, deaths_after_ready=10_000)
 
@@ -30,8 +33,12 @@ def _command_of(service: Service) -> Sequence[str]:
 
 
 def _anywhere(service: Service) -> Service:
-    """Return the service without its usual ports: another stack on this machine takes those of one that is down."""
-    return replace(service, port=0)
+    """Return the service on ports of its own: another stack on this machine takes the usual ones of one that is down.
+
+    They lie below those that the kernel gives to outgoing connections. Only a first choice counts; it is remembered.
+    """
+    port, grpc_port = SystemRandom().sample(OWN_PORTS, 2)
+    return replace(service, port=port, grpc_port=grpc_port if service.grpc_port else 0)
 
 
 if __name__ == "__main__":

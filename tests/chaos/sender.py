@@ -68,6 +68,11 @@ class Senders:
             for one in working:
                 one.result()
 
+    def account_of_trouble(self) -> str:
+        """Return how many lots were accepted, and what kept the others."""
+        with self._lock:
+            return f"{self.lots} lots, {dict(self.refusals)}"
+
     def _work(self, number: int) -> None:
         random = Random(f"{self._seed}/{number}")
         with self._doors.ways() as ways_of:

@@ -101,7 +101,7 @@ def _live(hand: Hand, customer: Customer, result: Result, bound: Bound | None) -
     closes = plan.main in ASK_THEMSELVES
     with senders.at_work():
         _break(hand, [BESIDE[name] for name in plan.beside], _nothing if closes else main)
-        customer.until("enough usage", lambda: senders.lots >= LEAST_LOTS or None)
+        customer.until("enough usage", lambda: senders.lots >= LEAST_LOTS or None, senders.account_of_trouble)
     hand.ensure_up()
     result.ways = dict(senders.ways)
     result.usages, result.refusals = senders.lots, dict(senders.refusals)
