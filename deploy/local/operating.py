@@ -30,6 +30,7 @@ def settings_of(service: str | None) -> ServiceSettings:
         {name.removeprefix("MAESTRO_").lower(): value for name, value in stores.items()}
         | {
             "state_dir": places.home,
+            "actor_key_file": places.actor_key,
             "kafka_bootstrap": operator.bootstrap,
             "kafka_user": operator.user,
             "kafka_password_file": operator.password_file,

@@ -8,11 +8,11 @@ from fastapi import Depends, Header, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
-from libs.access.acts import Act, BadReason, reason_of
 from libs.access.door import Door
 from libs.access.errors import TooManyAttempts
 from libs.access.oidc.keyring import IssuerSilent
 from libs.access.principal import Principal
+from libs.runtime.acts import Act, BadReason, reason_of
 from libs.runtime.errors import Unauthenticated, Unavailable
 from libs.runtime.openapi import with_refusals
 from libs.signing.digests import sha256_hex

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from libs.bus.kafka import KafkaBus, access_of
+from libs.bus.operating import act_of_operator, announcement
 from libs.bus.operator import BadReset, Reset, Step, Target, raise_epoch, reset_committed, reset_offset
-from libs.bus.permissions import PERMISSION_VERBS, Outcome, add_verbs, run_verb
+from libs.bus.permissions import PERMISSION_VERBS, Outcome, add_verbs, keeper_of, run_verb
 from libs.bus.ports import Bus
+from libs.runtime.acts import Act
 from libs.runtime.errors import MaestroError
 from libs.runtime.printable import printable
 from libs.runtime.settings import ServiceSettings
@@ -29,14 +30,17 @@ def _from_environment(_service: str | None) -> ServiceSettings:
 def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = _from_environment) -> int:
     """Run one verb; 0 where it succeeded, 1 where it did not, with the reason on standard error.
 
-    `settings_of(service)` tells where a service's store and broker are, and the operator's login at the broker; without
-    a service the broker alone.
+    `settings_of(service)` tells where a service's store and broker are, the key of pseudonyms, and the operator's login
+    at the broker; without a service the broker alone.
     """
     chosen = _parser().parse_args(arguments)
     try:
         if chosen.verb in PERMISSION_VERBS:
-            return _show(asyncio.run(run_verb(chosen, settings_of(None))))
-        lines = asyncio.run(_run(chosen, settings_of(chosen.service)))
+            return _show(asyncio.run(run_verb(chosen, settings_of(keeper_of(chosen.verb)))))
+        settings = settings_of(chosen.service)
+        act = act_of_operator(settings, chosen.reason, needs_reason=True)
+        print(f"maestro bus: {announcement(act)}", file=sys.stderr)
+        lines = asyncio.run(_run(chosen, settings, act))
     except MaestroError as error:
         print(printable(f"maestro bus: {error.title}: {error.detail}"), file=sys.stderr)
         return 1
@@ -57,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     reset = verbs.add_parser(
         "reset-offset",
         help="let a consumer go on at another offset",
-        description="Records in between are skipped, or handled again. The step is kept in consumer_offset_reset.",
+        description="Records in between are skipped, or handled again. The step is kept, also by evidence.",
     )
     reset.add_argument("--service", required=True, help="whose store the offset lies in")
     reset.add_argument("--consumer", required=True, help="<service>.<purpose>, as the error names it")
@@ -67,18 +71,18 @@ def _parser() -> argparse.ArgumentParser:
     reset.add_argument(
         "--kept-in", choices=("store", "broker"), default="store", help="where its offsets lie, as the error names it"
     )
-    reset.add_argument("--reason", default="not given", help="kept with the step")
+    reset.add_argument("--reason", required=True, help="kept with the step")
     lift = verbs.add_parser(
         "raise-epoch",
         help="let a service go on with a store that was restored or promoted",
         description="What the service says from now on counts as newer than all that it said before.",
     )
     lift.add_argument("--service", required=True, help="whose store was restored")
-    lift.add_argument("--reason", default="not given", help="kept with the epoch")
+    lift.add_argument("--reason", required=True, help="kept with the epoch")
     return parser
 
 
-async def _run(chosen: argparse.Namespace, settings: ServiceSettings) -> list[str]:
+async def _run(chosen: argparse.Namespace, settings: ServiceSettings, act: Act) -> list[str]:
     async with AsyncExitStack() as stack:
         pool = await open_pool(settings, Role.WORKER, name=f"{chosen.service}.operator", max_size=2)
         stack.push_async_callback(pool.close)
@@ -86,22 +90,22 @@ async def _run(chosen: argparse.Namespace, settings: ServiceSettings) -> list[st
         await bus.start()
         stack.push_async_callback(bus.stop)
         if chosen.verb == "raise-epoch":
-            before, now = await raise_epoch(pool, bus, service=chosen.service, reason=chosen.reason)
+            before, now = await raise_epoch(pool, bus, service=chosen.service, act=act)
             return [f"store of {chosen.service}: epoch {before} -> {now}"]
-        return [_line(one) for one in await _reset(pool, bus, chosen)]
+        return [_line(one) for one in await _reset(pool, bus, chosen, act)]
 
 
-async def _reset(pool: Pool, bus: Bus, chosen: argparse.Namespace) -> list[Reset]:
+async def _reset(pool: Pool, bus: Bus, chosen: argparse.Namespace, act: Act) -> list[Reset]:
     every = chosen.partition == "all"
     numbers = range(await bus.partitions(chosen.topic)) if every else [_number(chosen.partition)]
     reset = reset_committed if chosen.kept_in == "broker" else reset_offset
-    return [await reset(pool, bus, _step(chosen, number)) for number in numbers]
+    return [await reset(pool, bus, _step(chosen, number, act)) for number in numbers]
 
 
-def _step(chosen: argparse.Namespace, partition: int) -> Step:
-    return Step(
-        chosen.consumer, chosen.topic, partition, _target(chosen.to), by=getpass.getuser(), reason=chosen.reason
-    )
+def _step(chosen: argparse.Namespace, partition: int, act: Act) -> Step:
+    if not chosen.consumer.startswith(f"{chosen.service}."):
+        raise BadReset(f"{chosen.consumer!r} is no consumer of {chosen.service}")
+    return Step(chosen.consumer, chosen.topic, partition, _target(chosen.to), act)
 
 
 def _line(one: Reset) -> str:

@@ -77,5 +77,6 @@ def refuse_if_behind(service: str, told: Mapping[TopicPartition, Mark], held: Ma
             raise StoreWentBack(
                 f"the store of {service} was at {before.place} of {source} (epoch, owner epoch, place) and is at "
                 f"{now.place}: it was restored, or promoted with a loss. What it gives out now was given out before. "
-                f"Make sure that it is the store to go on with, then run `maestro bus raise-epoch --service {service}`"
+                f"Make sure that it is the store to go on with, then run "
+                f'`maestro bus raise-epoch --service {service} --reason "..."`'
             )

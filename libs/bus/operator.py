@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
 
 from libs.bus.marks import relay_group
+from libs.bus.operating import NOT_GIVEN, Operation, record_operation
 from libs.bus.ports import Bus, Committed
 from libs.bus.subscription import group_of
+from libs.runtime.acts import Act
 from libs.runtime.errors import Rejected
 from libs.store.epoch import raise_store_epoch, store_life
 from libs.store.pool import Pool, Tx, transaction
 
 Target = Literal["earliest", "latest"] | int
+
+_CONSUMER: Final = re.compile(r"[a-z]+\.[A-Za-z0-9_.-]+")
 
 
 class BadReset(Rejected):
@@ -38,14 +43,25 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is asked for: `consumer` goes on at `to` in `partition` of `topic` as it now is; by whom, and why."""
+    """What is asked for: `consumer` goes on at `to` in `partition` of `topic` as it now is; by whom, and why.
+
+    `consumer` is `<service>.<purpose>`; raises BadReset for what no consumer is called.
+    """
 
     consumer: str
     topic: str
     partition: int
     to: Target
-    by: str
-    reason: str
+    act: Act
+
+    def __post_init__(self) -> None:
+        if not _CONSUMER.fullmatch(self.consumer):
+            raise BadReset(f"{self.consumer!r} is no consumer: they are called <service>.<purpose>")
+
+    def told(self, action: str, **details: object) -> Operation:
+        """Return what evidence is told of it."""
+        where = {"topic": self.topic, "partition": self.partition}
+        return Operation(self.consumer.partition(".")[0], action, f"consumer/{self.consumer}", where | details)
 
 
 async def reset_offset(pool: Pool, bus: Bus, step: Step) -> Reset:
@@ -68,11 +84,14 @@ async def reset_committed(pool: Pool, bus: Bus, step: Step) -> Reset:
     """Let a consumer that keeps its offsets in the broker go on elsewhere; the step is kept all the same.
 
     Its processes must be stopped: raises GroupInUse otherwise. Going back forwards the same records again, and whoever
-    takes them drops the copies. Raises BadReset outside the log.
+    takes them drops the copies. Raises BadReset outside the log. That it begins is said first: the broker cannot take
+    part in a transaction, and no reset may lack its record.
     """
     topic_id, after = await _target(bus, step)
     group = group_of(step.consumer)
     before = (await bus.committed(group, step.topic)).get(step.partition)
+    async with transaction(pool) as tx:
+        await record_operation(tx, step.act, step.told("consumer_offset.reset_begun", to=after, topic_id=topic_id))
     await bus.commit_for(group, step.topic, {step.partition: Committed(after, topic_id)})
     stored = (None, None) if before is None else (before.topic_id, before.next)
     async with transaction(pool) as tx:
@@ -116,13 +135,17 @@ async def _note(tx: Tx, step: Step, before: tuple[UUID | None, int | None], now:
         done.before_topic_id,
         done.before_next,
         done.after_next,
-        step.by,
-        step.reason,
+        step.act.actor,
+        step.act.reason or NOT_GIVEN,
     )
+    was = {"before": done.before_next, "before_topic_id": done.before_topic_id}
+    known = {name: value for name, value in was.items() if value is not None}
+    told = step.told("consumer_offset.reset", topic_id=done.topic_id, after=done.after_next, **known)
+    await record_operation(tx, step.act, told)
     return done
 
 
-async def raise_epoch(pool: Pool, bus: Bus, *, service: str, reason: str) -> tuple[int, int]:
+async def raise_epoch(pool: Pool, bus: Bus, *, service: str, act: Act) -> tuple[int, int]:
     """Let the store of `service` go on after it was restored; return its epoch before and now.
 
     The new epoch is greater than any that its consumers or its relay told the broker: what it says from now on is
@@ -135,7 +158,10 @@ async def raise_epoch(pool: Pool, bus: Bus, *, service: str, reason: str) -> tup
     async with transaction(pool) as tx:
         life = await store_life(tx)
         above = max((mark.epoch for mark in told if mark.store_id == life.store_id), default=0)
-        return life.epoch, await raise_store_epoch(tx, reason, above=above)
+        now = await raise_store_epoch(tx, act.reason or NOT_GIVEN, above=above)
+        change = {"before": life.epoch, "after": now, "store_id": life.store_id}
+        await record_operation(tx, act, Operation(service, "store_epoch.raised", f"store/{service}", change))
+        return life.epoch, now
 
 
 _BEFORE: Final = """

@@ -81,5 +81,5 @@ def offset_lost(of: Subscription, source: TopicPartition, why: str) -> OffsetLos
     return OffsetLost(
         f"{of.consumer} stops at {source}: {why}. Decide what may be skipped or repeated, then run `maestro bus "
         f"reset-offset --service {of.service} --consumer {of.consumer} --topic {source.topic} "
-        f"--partition {source.partition} --to earliest|latest|N{where}`"
+        f'--partition {source.partition} --to earliest|latest|N{where} --reason "..."`'
     )

@@ -224,9 +224,13 @@ class ChangeRecorded(EventModel):
     subject: str = Field(pattern=r"^[a-z_]+/[A-Za-z0-9_.-]+$", description="what was changed, such as key/<key id>")
     tenant_id: AnyTenantId | None = Field(None, description="whose it is; none for what is the operator's own")
     details: dict[str, str] = Field({}, description="what it was changed to, in words; never a secret")
-    actor: str = Field(min_length=1, max_length=64, description="a pseudonym: a key id, or a token holder's keyed hash")
+    actor: str = Field(
+        min_length=1,
+        max_length=64,
+        description="a pseudonym: a key id, or the keyed hash of a person",
+    )
     request_id: str = Field(min_length=1, max_length=128)
-    reason: str | None = Field(None, max_length=200, description="the header Maestro-Reason")
+    reason: str | None = Field(None, max_length=200, description="the header Maestro-Reason, or a command's --reason")
     changed_at: Instant
 
 

@@ -14,7 +14,7 @@ from services.evidence.handlers import Recorder, Signer
 
 SERVICE: Final = "evidence"
 INVOICES_TOPIC: Final = "invoices"
-AUDIT_TOPICS: Final = ("identity-audit", "quota-audit", "invoicing-audit")
+AUDIT_TOPICS: Final = ("identity-audit", "metering-audit", "quota-audit", "invoicing-audit", "evidence-audit")
 
 
 def routes_of(signer: Signer) -> Routes:

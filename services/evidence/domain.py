@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from libs.access.audit import SUFFIX
+from libs.bus.audit import SUFFIX
 from libs.schemas.events import ChangeRecorded, InvoiceIssued, ManifestSigned
 from libs.schemas.values import TenantId
 from libs.signing.bundle import sign_blob, verify_blob

@@ -9,12 +9,12 @@ from typing import Annotated, Final, Literal
 from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from libs.access.acts import Act
 from libs.access.keys import KEY_ID
 from libs.access.principal import Principal
 from libs.access.reach import rows_of
 from libs.access.request import ACT_REFUSALS, CLAIM_REFUSALS, Acting, Caller, Claimed, json_answer
 from libs.access.scopes import Scope
+from libs.runtime.acts import Act
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
 from libs.runtime.json_bodies import StrictRouter
 from libs.runtime.openapi import refusals

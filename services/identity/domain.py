@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from libs.access.audit import Change
 from libs.access.keys import ApiKey, Randomness, base32_id
 from libs.access.principal import Principal
 from libs.access.scopes import ACTING_SCOPES, DEFAULT_SCOPES, GRANTABLE_SCOPES, OPERATOR_SCOPES, Scope
+from libs.bus.audit import Change
 from libs.runtime.errors import Broken, Forbidden
 from libs.schemas.events import KeyChanged, KeyKind, TenantChanged
 from libs.schemas.values import TenantId

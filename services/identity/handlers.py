@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from libs.access.acts import Act
-from libs.access.audit import Change, record_change
 from libs.access.keys import Randomness, new_key
 from libs.access.principal import Principal
+from libs.bus.audit import Change, record_change
 from libs.bus.outbox import say
+from libs.runtime.acts import Act
 from libs.runtime.clock import Clock
 from libs.runtime.errors import NotFound
 from libs.schemas.values import TenantId

@@ -9,8 +9,8 @@ from typing import Final
 
 import asyncpg
 
-from libs.access.acts import Act
-from libs.access.audit import Change
+from libs.bus.audit import Change
+from libs.runtime.acts import Act
 from libs.schemas.events import KeyKind
 from libs.schemas.values import TenantId
 from libs.store.pool import Tx

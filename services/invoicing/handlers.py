@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from libs.access.acts import Act
-from libs.access.audit import record_change
+from libs.bus.audit import record_change
 from libs.bus.envelope import Received
 from libs.bus.outbox import say
+from libs.runtime.acts import Act
 from libs.runtime.clock import Clock
 from libs.runtime.crashpoints import crash_point
 from libs.runtime.tracing import current_traceparent, span

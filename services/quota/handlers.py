@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from libs.access.acts import Act
-from libs.access.audit import record_change
 from libs.access.bearer import HOW
 from libs.access.door import Door
 from libs.access.principal import Principal
+from libs.bus.audit import record_change
 from libs.bus.envelope import Received
 from libs.bus.outbox import say
+from libs.runtime.acts import Act
 from libs.runtime.clock import Clock
 from libs.runtime.errors import NotFound, Unauthenticated
 from libs.schemas.events import PlanAssignment, PlanChanged, TenantChanged, TenantPlanChanged, WindowTotalled

@@ -148,7 +148,7 @@ def restore(hand: Hand) -> None:
     hand.wait(MARKED_S, MARKED_S)
     since = hand.log_end("metering")
     hand.restore("metering")
-    hand.run_verb(hand.named_verb("metering", "raise-epoch", since) + " --reason chaos")
+    hand.run_verb(hand.named_verb("metering", "raise-epoch", since).replace('"..."', "chaos"))
     hand.say("refused, raised")
 
 

@@ -21,7 +21,7 @@ from libs.bus.outbox import say
 from libs.bus.ports import Assigned, Bus, Fetched, Subscriber
 from libs.bus.records import Record, TopicPartition
 from libs.runtime.clock import Clock
-from libs.schemas.events import TenantChanged
+from libs.schemas.events import ChangeRecorded, TenantChanged
 from libs.schemas.topics import TopicSpec, registry
 from libs.store.pool import Pool, transaction
 from tests.support.conditions import eventually
@@ -149,6 +149,12 @@ async def bus_store(dsn: str, *, max_size: int = 8) -> AsyncIterator[Pool]:
     async with pools_on(dsn, worker_size=max_size) as pools:
         await as_owner(dsn, EFFECTS)
         yield pools.worker
+
+
+async def recorded(pool: Pool, service: str) -> list[ChangeRecorded]:
+    """The changes that lie in the store's outbox as said by `service`, oldest first."""
+    rows = await pool.fetch("SELECT value FROM outbox WHERE topic = $1 ORDER BY id", f"{service}-audit")
+    return [ChangeRecorded.model_validate_json(row["value"]) for row in rows]
 
 
 def tenant_changed(name: str) -> TenantChanged:

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from libs.access.acts import Act
 from libs.bus.envelope import EventMeta, Received
 from libs.bus.records import Record
+from libs.runtime.acts import Act
 from libs.runtime.clock import ManualClock
 from libs.schemas.events import EventModel, WindowTotalled
 from libs.schemas.values import TenantId

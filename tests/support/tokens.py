@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt import PyJWS
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from libs.access.actors import Pseudonyms
 from libs.access.door import Door
 from libs.access.oidc.issuers import Issuer
 from libs.access.oidc.keyring import KeyRing
 from libs.access.oidc.tokens import Tokens, TrustedIssuer
+from libs.runtime.actors import Pseudonyms
 from libs.runtime.clock import ManualClock
 from libs.runtime.errors import Unavailable
 from libs.schemas.events import KeyChanged, TenantChanged

@@ -17,13 +17,13 @@ from typing import Final, Protocol
 import orjson
 from jwt import PyJWS, PyJWTError
 
-from libs.access.actors import Pseudonyms
 from libs.access.bearer import HOW, MAX_CREDENTIAL_CHARS
 from libs.access.oidc.claims import TokenRefused, grant_of
 from libs.access.oidc.issuers import Issuer
 from libs.access.oidc.keyring import KeyRing
 from libs.access.oidc.keyset import MAX_KID_CHARS
 from libs.access.principal import Principal
+from libs.runtime.actors import Pseudonyms
 from libs.runtime.errors import Unauthenticated
 
 MAX_HEADER_CHARS: Final = 4_096  # an `x5c` chain that we do not read must still fit

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from libs.access.actors import Pseudonyms
 from libs.access.oidc.issuers import Issuer, read_issuers
 from libs.access.oidc.keyring import Fetch, KeyRing
 from libs.access.oidc.keyset import KeySetUnusable
 from libs.access.oidc.tokens import Tenants, Tokens, TrustedIssuer
+from libs.runtime.actors import Pseudonyms
 from libs.runtime.clock import Clock
 from libs.runtime.errors import Broken
 from libs.runtime.outbound import Outbound, outbound_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -14,8 +13,10 @@ from typing import Final
 
 from libs.bus.deadletters import showing
 from libs.bus.deadletters.register import Entry, Sought, State
-from libs.bus.deadletters.replay import Decision, Desk, Verdict
+from libs.bus.deadletters.replay import Desk, Verdict
 from libs.bus.kafka import KafkaBus, access_of
+from libs.bus.operating import act_of_operator, announcement
+from libs.runtime.acts import Act
 from libs.runtime.errors import MaestroError, Rejected
 from libs.runtime.printable import printable
 from libs.runtime.settings import ServiceSettings
@@ -24,7 +25,7 @@ from libs.store.pool import open_pool
 from libs.store.roles import Role
 
 SettingsOf = Callable[[str], ServiceSettings]
-Act = Callable[[Desk, Sequence[Entry]], Awaitable[list[Verdict]]]
+Deed = Callable[[Desk, Sequence[Entry], Act], Awaitable[list[Verdict]]]
 
 OPEN: Final[tuple[State, ...]] = ("waiting", "replaying")
 DONE, FAILED, LEFT_ALONE = 0, 1, 4  # 4: nothing went wrong, and not all that was named was done
@@ -71,10 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     _filters(replay, named=True)
     replay.add_argument("--dry-run", action="store_true", help="say what would be done")
     replay.add_argument("--again", action="store_true", help="also what was replayed before and not seen to be taken")
-    replay.add_argument("--because", default="the fault is mended", help="kept with the letter")
+    replay.add_argument("--reason", help="what was mended; kept with the letter")
     drop = verbs.add_parser("drop", help="give records up; who did, when and why is kept")
     _filters(drop, named=True)
-    drop.add_argument("--because", required=True, help="why they are not needed; kept with the letter")
+    drop.add_argument("--reason", required=True, help="why they are not needed; kept with the letter")
     return parser
 
 
@@ -84,7 +85,7 @@ def _filters(parser: argparse.ArgumentParser, *, named: bool = False) -> None:
     parser.add_argument("--service", choices=_services(), help="whose consumers set them aside")
     parser.add_argument("--topic", help="where they lay")
     parser.add_argument("--consumer", help="<service>.<purpose>")
-    parser.add_argument("--reason", help="the word that they are counted under")
+    parser.add_argument("--fault", help="the word that they are counted under, as list shows it")
     parser.add_argument(
         "--state", choices=("open", "waiting", "replaying", "replayed", "dropped", "all"), default="open"
     )
@@ -98,7 +99,7 @@ def _services() -> list[str]:
 def _sought(chosen: argparse.Namespace, ids: Sequence[int] = ()) -> Sought:
     states: dict[str, tuple[State, ...]] = {"open": OPEN, "all": ()}
     named = states.get(chosen.state, (chosen.state,))
-    return Sought(ids, chosen.topic, chosen.consumer, chosen.reason, () if ids else named)
+    return Sought(ids, chosen.topic, chosen.consumer, chosen.fault, () if ids else named)
 
 
 @asynccontextmanager
@@ -166,29 +167,29 @@ async def _show(chosen: argparse.Namespace, settings_of: SettingsOf) -> int:
 
 
 async def _replay(chosen: argparse.Namespace, settings_of: SettingsOf) -> int:
-    decision = Decision(getpass.getuser(), chosen.because)
+    async def replay(desk: Desk, entries: Sequence[Entry], act: Act) -> list[Verdict]:
+        return await desk.replay(entries, act, again=chosen.again, dry_run=chosen.dry_run)
 
-    async def replay(desk: Desk, entries: Sequence[Entry]) -> list[Verdict]:
-        return await desk.replay(entries, decision, again=chosen.again, dry_run=chosen.dry_run)
-
-    return await _decide(chosen, settings_of, replay)
+    return await _decide(chosen, settings_of, replay, needs_reason=False)
 
 
 async def _drop(chosen: argparse.Namespace, settings_of: SettingsOf) -> int:
-    decision = Decision(getpass.getuser(), chosen.because)
+    async def drop(desk: Desk, entries: Sequence[Entry], act: Act) -> list[Verdict]:
+        return await desk.drop(entries, act)
 
-    async def drop(desk: Desk, entries: Sequence[Entry]) -> list[Verdict]:
-        return await desk.drop(entries, decision)
-
-    return await _decide(chosen, settings_of, drop)
+    return await _decide(chosen, settings_of, drop, needs_reason=True)
 
 
-async def _decide(chosen: argparse.Namespace, settings_of: SettingsOf, act: Act) -> int:
-    """Do `act(desk, entries)` service by service, and say what became of every letter."""
+async def _decide(chosen: argparse.Namespace, settings_of: SettingsOf, deed: Deed, *, needs_reason: bool) -> int:
+    """Do `deed(desk, entries, act)` service by service, and say what became of every letter."""
     verdicts: list[tuple[str, Verdict]] = []
-    for service, sought in _meant(chosen).items():
+    meant = _meant(chosen)
+    act = act_of_operator(settings_of(next(iter(meant))), chosen.reason, needs_reason=needs_reason)
+    if not (chosen.verb == "replay" and chosen.dry_run):
+        print(f"maestro dlq: {announcement(act)}", file=sys.stderr)
+    for service, sought in meant.items():
         async with _desk(service, settings_of) as desk:
-            found = await act(desk, await _found(desk, service, sought))
+            found = await deed(desk, await _found(desk, service, sought), act)
             verdicts += [(service, verdict) for verdict in found]
     if chosen.json:
         _print_json([showing.verdict_document(service, verdict) for service, verdict in verdicts])
@@ -201,8 +202,8 @@ def _meant(chosen: argparse.Namespace) -> dict[str, Sought]:
     """Return which letters of which services are meant: those named, else what the filters leave; never simply all."""
     if chosen.letters:
         return {service: _sought(chosen, ids) for service, ids in _named(chosen.letters).items()}
-    if not any((chosen.service, chosen.topic, chosen.consumer, chosen.reason)):
-        raise BadLetter("name letters, or say which by --service, --topic, --consumer or --reason")
+    if not any((chosen.service, chosen.topic, chosen.consumer, chosen.fault)):
+        raise BadLetter("name letters, or say which by --service, --topic, --consumer or --fault")
     return dict.fromkeys([chosen.service] if chosen.service else _services(), _sought(chosen))
 
 

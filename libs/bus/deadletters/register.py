@@ -10,6 +10,8 @@ from uuid import UUID
 
 import asyncpg
 
+from libs.bus.operating import NOT_GIVEN, Operation, record_operation
+from libs.runtime.acts import Act
 from libs.store.pool import Tx
 
 State = Literal["waiting", "replaying", "replayed", "dropped"]
@@ -85,11 +87,11 @@ async def find(tx: Tx, sought: Sought) -> list[Entry]:
     return [_entry(row) for row in rows]
 
 
-async def begin(tx: Tx, entry: Entry, *, by: str, reason: str) -> bool:
+async def begin(tx: Tx, entry: Entry, act: Act) -> bool:
     """Note that the letter is being replayed, and so its consumer takes the copy; False where it took one before."""
     if await tx.fetchval(_BEGIN, entry.id) is None:
         return False
-    await _note(tx, entry, "replay", by, reason)
+    await _note(tx, entry, "replay", act)
     return True
 
 
@@ -98,11 +100,11 @@ async def finish(tx: Tx, ids: Collection[int]) -> None:
     await tx.execute("UPDATE dead_letter SET state = 'replayed' WHERE id = ANY($1::bigint[])", list(ids))
 
 
-async def drop(tx: Tx, entry: Entry, *, by: str, reason: str) -> bool:
+async def drop(tx: Tx, entry: Entry, act: Act) -> bool:
     """Give the letter up, for good; return False where it was not waiting any more."""
     if await tx.fetchval(_DROP, entry.id) is None:
         return False
-    await _note(tx, entry, "drop", by, reason)
+    await _note(tx, entry, "drop", act)
     return True
 
 
@@ -122,10 +124,13 @@ async def forget_expired(tx: Tx, topic: str, kept_h: int) -> None:
     await tx.execute(_FORGET, topic, kept_h, EXPIRED_ROWS)
 
 
-async def _note(tx: Tx, entry: Entry, step: Step, by: str, reason: str) -> None:
-    await tx.execute(
-        _NOTE, entry.id, entry.consumer, entry.topic, entry.partition, entry.offset, entry.digest, step, by, reason
-    )
+async def _note(tx: Tx, entry: Entry, step: Step, act: Act) -> None:
+    why = act.reason or NOT_GIVEN
+    await tx.execute(_NOTE, entry.id, *entry.place, entry.digest, step, act.actor, why)
+    names = ("consumer", "topic", "partition", "offset")
+    told = dict(zip(names, entry.place, strict=True)) | {"digest": entry.digest}
+    service = entry.consumer.partition(".")[0]
+    await record_operation(tx, act, Operation(service, _ACTIONS[step], f"dead_letter/{entry.id}", told))
 
 
 def _entry(row: asyncpg.Record) -> Entry:
@@ -149,6 +154,8 @@ def _entry(row: asyncpg.Record) -> Entry:
     )
 
 
+# A replay is said as it begins: the broker takes no part in a transaction, and no record is sent without one.
+_ACTIONS: Final[Mapping[Step, str]] = {"replay": "dead_letter.replay_begun", "drop": "dead_letter.dropped"}
 _FIND: Final = """
 SELECT * FROM dead_letter
 WHERE ($1::bigint[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR topic = $2)

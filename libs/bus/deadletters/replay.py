@@ -17,6 +17,7 @@ from libs.bus.deadletters.letter import size_of
 from libs.bus.deadletters.register import Entry, Sought, Taken
 from libs.bus.ports import Bus
 from libs.bus.records import Message, Record
+from libs.runtime.acts import Act
 from libs.runtime.crashpoints import crash_point
 from libs.schemas import topics
 from libs.store.pool import Pool, transaction
@@ -26,14 +27,6 @@ Found = tuple[Entry, Record]
 
 CHUNK_RECORDS: Final = 100  # published and marked together
 CHUNK_BYTES: Final = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Who decided, and why; kept with the letter."""
-
-    by: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +59,19 @@ class Desk:
             return record, steps
         return None, steps
 
-    async def drop(self, entries: Sequence[Entry], decision: Decision) -> list[Verdict]:
+    async def drop(self, entries: Sequence[Entry], act: Act) -> list[Verdict]:
         """Give the letters up. The record stays on the dead letter topic until its retention is over."""
         verdicts: list[Verdict] = []
         for entry in entries:
             async with transaction(self._pool) as tx:
-                is_done = await register.drop(tx, entry, by=decision.by, reason=decision.reason)
+                is_done = await register.drop(tx, entry, act)
             verdicts.append(
                 Verdict(entry, "dropped") if is_done else Verdict(entry, "left alone", f"it is {entry.state}")
             )
         return verdicts
 
     async def replay(
-        self, entries: Sequence[Entry], decision: Decision, *, again: bool = False, dry_run: bool = False
+        self, entries: Sequence[Entry], act: Act, *, again: bool = False, dry_run: bool = False
     ) -> list[Verdict]:
         """Publish the letters' records where they came from, each at most once unless `again`; raise Unavailable.
 
@@ -91,24 +84,24 @@ class Desk:
         async for found in originals(self._bus, open_entries):
             chunk.append(found)
             if len(chunk) >= CHUNK_RECORDS or sum(size_of(record) for _, record in chunk) >= CHUNK_BYTES:
-                verdicts |= await self._chunk(chunk, decision, dry_run=dry_run)
+                verdicts |= await self._chunk(chunk, act, dry_run=dry_run)
                 chunk = []
-        verdicts |= await self._chunk(chunk, decision, dry_run=dry_run)
+        verdicts |= await self._chunk(chunk, act, dry_run=dry_run)
         gone = {entry.id: _gone(entry) for entry in open_entries if entry.id not in verdicts}
         return [(verdicts | gone)[entry.id] for entry in entries]
 
-    async def _chunk(self, chunk: Sequence[Found], decision: Decision, *, dry_run: bool) -> dict[int, Verdict]:
+    async def _chunk(self, chunk: Sequence[Found], act: Act, *, dry_run: bool) -> dict[int, Verdict]:
         verdicts = await self._superseded(chunk)
         due = [(entry, record) for entry, record in chunk if entry.id not in verdicts]
         if dry_run:
             return verdicts | {entry.id: Verdict(entry, "would be replayed") for entry, _ in due}
-        return verdicts | await self._publish(due, decision)
+        return verdicts | await self._publish(due, act)
 
-    async def _publish(self, due: Sequence[Found], decision: Decision) -> dict[int, Verdict]:
+    async def _publish(self, due: Sequence[Found], act: Act) -> dict[int, Verdict]:
         begun: list[Found] = []
         async with transaction(self._pool) as tx:
             for entry, record in due:
-                if await register.begin(tx, entry, by=decision.by, reason=decision.reason):
+                if await register.begin(tx, entry, act):
                     begun.append((entry, record))
         await self._bus.publisher.publish([_copy(record) for _, record in begun])
         crash_point("dlq.published")

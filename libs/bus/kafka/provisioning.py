@@ -11,6 +11,18 @@ from libs.bus.kafka.bus import KafkaBus
 from libs.schemas.topics import registry
 
 
+async def topics_missing(operator: KafkaAccess) -> list[str]:
+    """Return which topics of the registry, dead letter topics included, the broker does not have."""
+    specs = registry().values()
+    wanted = {spec.name for spec in specs} | {spec.dead_letter_topic for spec in specs if spec.dead_letter}
+    bus = KafkaBus(operator, client_id=CLIENT_ID)
+    await bus.start()
+    try:
+        return sorted(wanted - (await bus.topic_ids(wanted)).keys())
+    finally:
+        await bus.stop()
+
+
 async def provision(operator: KafkaAccess, passwords: Mapping[str, str]) -> Drift:
     """Make what is missing of the topics, set the passwords by login, apply the ACLs; safe to repeat.
 

@@ -17,7 +17,7 @@ from functools import reduce
 from typing import Final, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from libs.access.audit import Change
+from libs.bus.audit import Change
 from libs.runtime.names import URI_BASE
 from libs.schemas.events import (
     CloseRequested,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from libs.access.audit import Change
+from libs.bus.audit import Change
 from libs.schemas.events import PlanAssignment, PlanChanged, TenantPlanChanged
 from libs.schemas.values import TenantId, rfc3339
 from services.quota.errors import PlanChangeTooEarly, PlanPending

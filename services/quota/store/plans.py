@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from libs.access.acts import Act
+from libs.runtime.acts import Act
 from libs.schemas.events import Limits, PlanAssignment, PlanChanged, PriceMap
 from libs.schemas.values import TenantId
 from libs.store.pool import Tx

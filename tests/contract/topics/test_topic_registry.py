@@ -77,7 +77,7 @@ def test_an_event_type_says_noun_past_tense_and_version(event_type: str) -> None
     assert re.fullmatch(r"maestro\.[a-z_]+\.[a-z]+ed\.v[1-9][0-9]*", event_type)
 
 
-AUDIT = {"identity-audit": "identity", "quota-audit": "quota", "invoicing-audit": "invoicing"}
+AUDIT = {f"{name}-audit": name for name in ("identity", "metering", "quota", "invoicing", "evidence")}
 
 
 def test_every_event_type_travels_on_exactly_one_topic_but_changes_on_their_owners() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,14 @@ from libs.bus.ports import Bus
 from libs.schemas.topics import registry
 from libs.store.pool import Pool
 from tests.support.bus import Broker, bus_store, kafka_broker, memory_broker
+
+
+@pytest.fixture
+def actor_key(tmp_path: Path) -> Path:
+    """What keys the pseudonym of who runs a command."""
+    file = tmp_path / "actor.key"
+    file.write_text("k" * 32)
+    return file
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from libs.runtime.errors import Broken
 from libs.runtime.secret_files import password
 from libs.runtime.settings import ServiceSettings
 from libs.schemas.topics import registry
-from tests.support.bus import kafka_broker
+from tests.support.bus import bus_store, kafka_broker
 from tests.support.kafka import KafkaOf, kafka_settings
 from tests.support.kafka_attempts import client_of, may_read, may_write
 from tests.support.stack import in_own_loop
@@ -33,10 +33,19 @@ async def broker(kafka: KafkaAccess) -> AsyncIterator[KafkaAdministration]:
 
 
 @pytest.fixture
-def settings(kafka: KafkaAccess, tmp_path: Path) -> ServiceSettings:
-    """An operator's."""
+def settings(
+    kafka: KafkaAccess, fresh_database: Callable[..., str], actor_key: Path, tmp_path: Path
+) -> ServiceSettings:
+    """An operator's, with the store of identity."""
     (tmp_path / "secrets").mkdir()
-    return ServiceSettings(state_dir=tmp_path, **kafka_settings(kafka))
+    dsn = fresh_database("identity")
+    in_own_loop(_make_store(dsn))
+    return ServiceSettings(state_dir=tmp_path, postgres_url=dsn, actor_key_file=actor_key, **kafka_settings(kafka))
+
+
+async def _make_store(dsn: str) -> None:
+    async with bus_store(dsn):
+        pass
 
 
 async def test_the_brokers_acls_are_those_of_the_registry(broker: KafkaAdministration) -> None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 import asyncpg
 
 from libs.bus.deadletters.register import Entry, Sought
-from libs.bus.deadletters.replay import Decision, Desk, Verdict
+from libs.bus.deadletters.replay import Desk, Verdict
 from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.lookup import record_at, records_of
 from libs.bus.memory import MemoryBus
 from libs.bus.ports import Bus
 from libs.bus.records import Message, Record, TopicPartition
 from libs.bus.subscription import Poison, PoisonRecords
+from libs.runtime.acts import Act
 from libs.schemas.topics import topic
 from libs.store.pool import Pool, Tx
 from tests.support.bus import effects, say_names
@@ -22,7 +23,7 @@ from tests.support.consuming import TENANTS, Tenants, Values, at_work, dies, eff
 from tests.support.stores import as_owner
 
 SHARDS = "usage-shards"
-MENDED = Decision("ada", "the parser is mended")
+MENDED = Act("ada", "req-1", "the parser is mended")
 
 
 async def set_aside(bus: Bus, pool: Pool, tenants: Tenants, *names: str) -> list[Entry]:
@@ -161,7 +162,7 @@ async def test_a_letter_that_was_dropped_is_not_replayed_and_who_dropped_it_is_k
     (letter,) = await set_aside(memory, pool, Tenants(refuse=("bad",)), "bad")
     desk = Desk(pool, memory)
 
-    (dropped,) = await desk.drop([letter], Decision("ada", "a test of the sender's"))
+    (dropped,) = await desk.drop([letter], Act("ada", "req-2", "a test of the sender's"))
     (replayed,) = await replay(pool, memory, letter, again=True)
     record, (step,) = await desk.look(letter)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.runtime.settings import ServiceSettings
 from libs.schemas.topics import registry
 from libs.store.pool import Pool
-from tests.support.bus import bus_store, say_names
+from tests.support.bus import bus_store, recorded, say_names
 from tests.support.consuming import Tenants, at_work, effects_are, outbox_is_empty, relay_of
 from tests.support.kafka import kafka_settings
 
@@ -35,7 +36,7 @@ class Setting:
 
 
 @pytest.fixture
-async def setting(fresh_database: Callable[..., str], kafka: KafkaAccess) -> AsyncIterator[Setting]:
+async def setting(fresh_database: Callable[..., str], kafka: KafkaAccess, actor_key: Path) -> AsyncIterator[Setting]:
     dsn = fresh_database("dlq")
     tenants = Tenants(refuse=("bad \u202e",))
     bus = KafkaBus(kafka, client_id="dlq")
@@ -48,7 +49,7 @@ async def setting(fresh_database: Callable[..., str], kafka: KafkaAccess) -> Asy
         await relay_of(pool, bus).drain()
         await outbox_is_empty(pool)
         ids = await pool.fetch("SELECT id FROM dead_letter WHERE consumer = $1 AND reason = 'rejected'", tenants.name)
-        settings = ServiceSettings(postgres_url=dsn, **kafka_settings(kafka))
+        settings = ServiceSettings(postgres_url=dsn, actor_key_file=actor_key, **kafka_settings(kafka))
         yield Setting(settings, pool, bus, tenants, f"quota/{ids[0]['id']}")
     await bus.stop()
 
@@ -77,12 +78,18 @@ async def test_a_letter_is_listed_shown_replayed_once_and_says_what_was_done(
     assert dict(shown["payload"]["headers"]).keys() >= {"ce_id", "ce_maestroseq"}
 
     assert (await maestro("replay", setting.letter, "--dry-run"))[1].endswith("would be replayed\n")
-    assert await maestro("replay", setting.letter, "--because", "mended") == (0, f"{setting.letter:<16} replayed\n", "")
+    code, said, told = await maestro("replay", setting.letter, "--reason", "mended")
+    assert (code, said) == (0, f"{setting.letter:<16} replayed\n")
+    request = re.fullmatch(r"maestro dlq: request ([0-9a-f]{32}) by (os_[a-z2-7]{24})\n", told)
+    assert request is not None
+    [entry] = await recorded(setting.pool, "quota")
+    assert (entry.action, entry.subject) == ("dead_letter.replay_begun", f"dead_letter/{setting.letter[6:]}")
+    assert (entry.request_id, entry.actor, entry.reason) == (*request.groups(), "mended")
     code, said, _ = await maestro("replay", setting.letter)
     assert (code, "was replayed before" in said) == (4, True)
 
     done = json.loads((await maestro("show", setting.letter, "--json"))[1])
-    assert [(one["step"], one["reason"]) for one in done["steps"]] == [("replay", "mended")]
+    assert [(one["step"], one["by"], one["reason"]) for one in done["steps"]] == [("replay", request[2], "mended")]
     assert (await maestro("list", *mine))[1] == ""
 
 
@@ -95,9 +102,15 @@ async def test_what_a_sender_wrote_moves_no_cursor(setting: Setting, maestro: Ru
 async def test_a_drop_needs_a_reason_and_keeps_it(setting: Setting, maestro: Run) -> None:
     with pytest.raises(SystemExit):
         await maestro("drop", setting.letter)
-    assert (await maestro("drop", setting.letter, "--because", "a test of the sender's"))[0] == 0
+    assert (await maestro("drop", setting.letter, "--reason", " "))[0] == 1
+    assert (await maestro("drop", setting.letter, "--reason", "a\u202eb"))[0] == 1
+    assert await recorded(setting.pool, "quota") == []
+    assert (await maestro("drop", setting.letter, "--reason", "a test of the sender's"))[0] == 0
 
     assert "a test of the sender's" in (await maestro("show", setting.letter))[1]
+    [entry] = await recorded(setting.pool, "quota")
+    assert (entry.action, entry.reason) == ("dead_letter.dropped", "a test of the sender's")
+    assert entry.details["consumer"] == setting.tenants.name
     assert (await maestro("replay", setting.letter))[0] == 4
 
 

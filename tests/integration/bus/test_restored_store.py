@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -14,16 +16,19 @@ from libs.bus.operator import raise_epoch
 from libs.bus.ports import Bus
 from libs.bus.records import TopicPartition
 from libs.bus.subscription import group_of
+from libs.runtime.acts import Act
 from libs.runtime.settings import ServiceSettings
+from libs.schemas.events import ChangeRecorded
 from libs.schemas.topics import registry
 from libs.store.pool import Pool
-from tests.support.bus import bus_store, effects, kafka_broker, say_names
+from tests.support.bus import bus_store, effects, kafka_broker, recorded, say_names
 from tests.support.conditions import eventually
 from tests.support.consuming import Tenants, at_work, dies, effects_are, outbox_is_empty, relay_of
 from tests.support.kafka import kafka_settings
 from tests.support.stack import in_own_loop
 from tests.support.stores import as_owner
 
+RESTORED = Act("a test", "req-1", "restored from a backup")
 TABLES = ("consumer_offset", "consumer_sequence", "outbox_sequence", "effect")
 
 
@@ -82,7 +87,7 @@ async def test_a_consumer_of_a_restored_store_stops_and_names_the_verb(restored:
     async with at_work(restored.tenants.consumer(restored.bus, restored.pool).run()) as (running,):
         text = await dies(running, StoreWentBack)
 
-    assert "`maestro bus raise-epoch --service quota`" in text
+    assert '`maestro bus raise-epoch --service quota --reason "..."`' in text
     assert await effects(restored.pool) == ["one", "two"]
 
 
@@ -92,12 +97,12 @@ async def test_a_relay_of_a_restored_store_stops_before_it_says_anything(restore
     async with at_work(relay_of(restored.pool, restored.bus).run()) as (running,):
         text = await dies(running, StoreWentBack)
 
-    assert "`maestro bus raise-epoch --service identity`" in text
+    assert '`maestro bus raise-epoch --service identity --reason "..."`' in text
     assert await restored.pool.fetchval("SELECT count(*) FROM outbox WHERE seq IS NULL") == 1
 
 
 async def test_with_its_epoch_raised_it_does_again_what_was_lost_and_what_it_says_is_heard(restored: Life) -> None:
-    await raise_epoch(restored.pool, restored.bus, service="identity", reason="restored from a backup")
+    await raise_epoch(restored.pool, restored.bus, service="identity", act=RESTORED)
 
     await restored.live("five", made=("one", "two", "three", "four", "five"))
 
@@ -105,25 +110,36 @@ async def test_with_its_epoch_raised_it_does_again_what_was_lost_and_what_it_say
 async def test_a_store_that_was_restored_to_before_its_epoch_was_raised_gets_a_greater_one(
     restored: Life, dsn: str
 ) -> None:
-    first = await raise_epoch(restored.pool, restored.bus, service="identity", reason="restored")
+    first = await raise_epoch(restored.pool, restored.bus, service="identity", act=RESTORED)
     await restored.live("five", made=("one", "two", "three", "four", "five"))
     await restored.pool.execute("UPDATE store_epoch SET epoch = 1")
     await restore(dsn)
 
-    second = await raise_epoch(restored.pool, restored.bus, service="identity", reason="restored again")
+    second = await raise_epoch(restored.pool, restored.bus, service="identity", act=RESTORED)
 
     assert (first, second) == ((1, 2), (1, 3))
 
 
 def test_the_operators_verb_says_which_epoch_it_is_now(
-    fresh_database: Callable[..., str], kafka: KafkaAccess, capsys: pytest.CaptureFixture[str]
+    fresh_database: Callable[..., str], kafka: KafkaAccess, actor_key: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ServiceSettings(postgres_url=fresh_database("verb"), **kafka_settings(kafka))
+    settings = ServiceSettings(postgres_url=fresh_database("verb"), actor_key_file=actor_key, **kafka_settings(kafka))
     in_own_loop(_prepare(settings))
 
     done = main(["raise-epoch", "--service", "quota", "--reason", "restored"], lambda _: settings)
 
     assert (done, capsys.readouterr().out) == (0, "store of quota: epoch 1 -> 2\n")
+    [entry] = in_own_loop(_recorded(settings))
+    assert (entry.action, entry.subject, entry.reason) == ("store_epoch.raised", "store/quota", "restored")
+    assert (entry.details["before"], entry.details["after"]) == ("1", "2")
+    assert re.fullmatch("os_[a-z2-7]{24}", entry.actor)
+    with pytest.raises(SystemExit):
+        main(["raise-epoch", "--service", "quota"], lambda _: settings)
+
+
+async def _recorded(settings: ServiceSettings) -> list[ChangeRecorded]:
+    async with bus_store(settings.postgres_url) as pool:
+        return await recorded(pool, "quota")
 
 
 async def _prepare(settings: ServiceSettings) -> None:

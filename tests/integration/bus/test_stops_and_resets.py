@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,14 +12,16 @@ from libs.bus.operator import BadReset, Step, Target, reset_committed, reset_off
 from libs.bus.ports import Bus, Committed
 from libs.bus.records import Message, TopicPartition
 from libs.bus.subscription import OffsetLost
+from libs.runtime.acts import Act
 from libs.runtime.settings import ServiceSettings
 from libs.schemas.topics import topic
 from libs.store.pool import Pool
-from tests.support.bus import Broker, bus_store, effects, kafka_broker
+from tests.support.bus import Broker, bus_store, effects, kafka_broker, recorded
 from tests.support.consuming import Values, at_work, dies, effects_are
 from tests.support.kafka import kafka_settings
 
 TOPIC = "close-requests"  # no other test of the bus reads it, so it may be deleted
+WHY = Act("a test", "req-1", "why")
 FIRST = TopicPartition(TOPIC, 0)
 
 
@@ -27,7 +30,7 @@ async def publish(bus: Bus, values: Values, *texts: bytes) -> None:
 
 
 async def reset(pool: Pool, bus: Bus, values: Values, to: Target, partition: int = 0) -> None:
-    await reset_offset(pool, bus, Step(f"quota.{values.purpose}", TOPIC, partition, to, by="a test", reason="why"))
+    await reset_offset(pool, bus, Step(f"quota.{values.purpose}", TOPIC, partition, to, WHY))
 
 
 async def consume(bus: Bus, pool: Pool, values: Values, *expected: str) -> None:
@@ -52,6 +55,7 @@ async def test_a_topic_made_again_stops_the_consumer_and_names_the_verb(broker: 
 
     assert "was deleted and made again" in text
     assert f"maestro bus reset-offset --service quota --consumer quota.{values.purpose} --topic {TOPIC}" in text
+    assert '--to earliest|latest|N --reason "..."`' in text
     assert await effects(pool) == ["one"]
 
 
@@ -133,6 +137,10 @@ async def test_a_reset_is_kept_with_who_did_it_and_why(broker: Broker, pool: Poo
     row = await pool.fetchrow("SELECT * FROM consumer_offset_reset")
     assert row is not None
     assert (row["before_next"], row["after_next"], row["reset_by"], row["reason"]) == (end, end - 1, "a test", "why")
+    [entry] = await recorded(pool, "quota")
+    assert (entry.action, entry.subject) == ("consumer_offset.reset", f"consumer/quota.{values.purpose}")
+    assert (entry.actor, entry.request_id, entry.reason) == ("a test", "req-1", "why")
+    assert (entry.details["before"], entry.details["after"]) == (str(end), str(end - 1))
 
 
 @pytest.mark.parametrize(("to", "partition"), [(10**9, 0), (-5, 0), ("latest", 99)])
@@ -143,12 +151,13 @@ async def test_a_reset_outside_the_log_is_refused(to: Target, partition: int, br
         await reset(pool, broker.bus, values, to, partition)
 
     assert await pool.fetchval("SELECT count(*) FROM consumer_offset_reset") == 0
+    assert await recorded(pool, "quota") == []
 
 
 def test_the_operators_verb_resets_every_partition_and_says_what_it_did(
-    fresh_database: Callable[..., str], kafka: KafkaAccess, capsys: pytest.CaptureFixture[str]
+    fresh_database: Callable[..., str], kafka: KafkaAccess, actor_key: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ServiceSettings(postgres_url=fresh_database("verb"), **kafka_settings(kafka))
+    settings = ServiceSettings(postgres_url=fresh_database("verb"), actor_key_file=actor_key, **kafka_settings(kafka))
     asyncio.run(_prepare(settings))
     named = ["--service", "quota", "--consumer", "quota.any", "--topic", TOPIC, "--partition", "all"]
 
@@ -165,12 +174,12 @@ async def _prepare(settings: ServiceSettings) -> None:
 
 
 def test_the_operators_verb_says_why_it_cannot(
-    fresh_database: Callable[..., str], kafka: KafkaAccess, capsys: pytest.CaptureFixture[str]
+    fresh_database: Callable[..., str], kafka: KafkaAccess, actor_key: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ServiceSettings(postgres_url=fresh_database("verb"), **kafka_settings(kafka))
+    settings = ServiceSettings(postgres_url=fresh_database("verb"), actor_key_file=actor_key, **kafka_settings(kafka))
     named = ["--service", "quota", "--consumer", "quota.any", "--topic", "no-such-topic", "--partition", "0"]
 
-    done = main(["reset-offset", *named, "--to", "latest"], lambda _: settings)
+    done = main(["reset-offset", *named, "--to", "latest", "--reason", "any"], lambda _: settings)
 
     assert done == 1
     assert "there is no topic no-such-topic" in capsys.readouterr().err
@@ -182,11 +191,13 @@ async def test_a_group_that_keeps_its_offsets_in_the_broker_is_reset_there(broke
     consumer, topic_id = f"quota.{values.purpose}", (await broker.bus.topic_ids([TOPIC]))[TOPIC]
     end = (await broker.bus.end_offsets(TOPIC))[0]
 
-    done = await reset_committed(pool, broker.bus, Step(consumer, TOPIC, 0, "latest", by="a test", reason="why"))
-    again = await reset_committed(pool, broker.bus, Step(consumer, TOPIC, 0, end - 1, by="a test", reason="why"))
+    done = await reset_committed(pool, broker.bus, Step(consumer, TOPIC, 0, "latest", WHY))
+    again = await reset_committed(pool, broker.bus, Step(consumer, TOPIC, 0, end - 1, WHY))
 
     assert (done.before_next, done.after_next) == (None, end)
     assert (again.before_topic_id, again.before_next, again.after_next) == (topic_id, end, end - 1)
     assert await broker.bus.committed(f"maestro.{consumer}", TOPIC) == {0: Committed(end - 1, topic_id)}
     kept = await pool.fetch("SELECT after_next, reset_by FROM consumer_offset_reset ORDER BY id")
     assert [tuple(row) for row in kept] == [(end, "a test"), (end - 1, "a test")]
+    begun_and_done = ["consumer_offset.reset_begun", "consumer_offset.reset"]
+    assert [entry.action for entry in await recorded(pool, "quota")] == 2 * begun_and_done

@@ -21,7 +21,7 @@ from libs.bus.topics import topics_of
 from libs.runtime.clock import ManualClock
 from libs.schemas.events import ChangeRecorded
 from libs.store.pool import Pool, transaction
-from services.evidence.consumer import audit_consumer
+from services.evidence.consumer import AUDIT_TOPICS, audit_consumer
 from services.evidence.handlers import Reading, Recorder
 from services.evidence.store import MIGRATIONS
 from services.evidence.store.objects import ObjectStore
@@ -79,7 +79,7 @@ class Audit:
     async def _has_caught_up(self) -> bool:
         async with transaction(self.pool) as tx:
             reached = await tx.fetchval("SELECT coalesce(sum(next), 0) FROM consumer_offset")
-        ends = (len(self.bus.records(topic)) for topic in ("identity-audit", "quota-audit", "invoicing-audit"))
+        ends = (len(self.bus.records(topic)) for topic in AUDIT_TOPICS)
         return bool(reached == sum(ends))
 
 

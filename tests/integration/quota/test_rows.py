@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import pytest
 
-from libs.access.acts import Act
 from libs.bus.envelope import EventMeta, Received
 from libs.bus.records import Record
+from libs.runtime.acts import Act
 from libs.runtime.clock import ManualClock
 from libs.schemas.events import ChangeRecorded, TenantChanged, TenantPlanChanged
 from libs.store.opening import Pools

@@ -40,7 +40,7 @@ def test_what_others_commit_is_no_mark(metadata: str | None) -> None:
     ],
 )
 def test_a_store_behind_what_it_told_is_refused(held: Mark) -> None:
-    with pytest.raises(StoreWentBack, match="maestro bus raise-epoch --service metering"):
+    with pytest.raises(StoreWentBack, match=r'maestro bus raise-epoch --service metering --reason "[.]{3}"`'):
         refuse_if_behind("metering", {FIRST: mark()}, {FIRST: held})
 
 

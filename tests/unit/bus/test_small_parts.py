@@ -60,7 +60,7 @@ def test_the_error_that_stops_a_consumer_names_the_verb_that_lets_it_go_on() -> 
 
     assert (
         "`maestro bus reset-offset --service quota --consumer quota.windows --topic usage-windows "
-        "--partition 3 --to earliest|latest|N`" in error.detail
+        '--partition 3 --to earliest|latest|N --reason "..."`' in error.detail
     )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from libs.access.acts import Act
 from libs.bus.outbox import say
+from libs.runtime.acts import Act
 from libs.schemas.events import ChangeRecorded
 from libs.schemas.values import TenantId
 from libs.store.pool import Tx

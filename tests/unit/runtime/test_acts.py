@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.access.actors import Pseudonyms
-from libs.access.acts import MAX_REASON_CHARS, BadReason, reason_of
+from libs.runtime.actors import Pseudonyms, own_login
+from libs.runtime.acts import MAX_REASON_CHARS, BadReason, reason_of
 from libs.runtime.errors import Broken
 
 KEY, OTHER_KEY = "k" * 32, "o" * 32
@@ -64,3 +64,18 @@ def test_no_two_people_share_a_name_however_issuer_and_subject_meet(people: list
 def test_a_short_key_is_refused() -> None:
     with pytest.raises(Broken):
         Pseudonyms("k" * 31)
+
+
+def test_a_login_has_a_name_of_its_own_that_gives_it_away_to_nobody_without_the_key() -> None:
+    name = Pseudonyms(KEY).of_login("ada")
+    assert name == Pseudonyms(KEY).of_login("ada")
+    assert name.startswith("os_")
+    assert "ada" not in name
+    assert len({name, Pseudonyms(OTHER_KEY).of_login("ada"), Pseudonyms(KEY).of_login("bob")}) == 3
+
+
+def test_who_is_logged_in_is_not_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = own_login()
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert own_login() == before != "somebody-else"

@@ -21,8 +21,8 @@ class BadReason(Rejected):
 class Act:
     """Who acts in which request.
 
-    `actor` is a pseudonym: the public id of a key, a token's holder as libs/access/actors.py names them, or a word for
-    what the installation does by itself (`set-up`, `registration`).
+    `actor` is a pseudonym: the public id of a key, a token's holder or a login at the operating system as
+    libs/runtime/actors.py names them, or a word for what the installation does by itself (`set-up`, `registration`).
     """
 
     actor: str
@@ -33,17 +33,26 @@ class Act:
 def reason_of(header: str | None) -> str | None:
     """Return the reason that the header Maestro-Reason gives, None where it gives none; raise BadReason.
 
-    A header's bytes reach us as Latin-1; a reason in UTF-8 is read as what it is. Control, bidirectional and invisible
-    characters are refused: they could make a record show something else than it says.
+    A header's bytes reach us as Latin-1; a reason in UTF-8 is read as what it is.
     """
     if header is None:
         return None
     try:
-        text = header.encode("latin-1").decode("utf-8").strip()
+        text = header.encode("latin-1").decode("utf-8")
     except UnicodeError:
-        text = header.strip()
+        text = header
+    return checked_reason(text, given_by="Maestro-Reason")
+
+
+def checked_reason(given: str, *, given_by: str) -> str | None:
+    """Return the reason without the spaces around it, None where nothing is left; raise BadReason.
+
+    Control, bidirectional and invisible characters are refused: they could make a record show something else than it
+    says.
+    """
+    text = given.strip()
     if len(text) > MAX_REASON_CHARS:
-        raise BadReason(f"Maestro-Reason has at most {MAX_REASON_CHARS} characters")
+        raise BadReason(f"{given_by} has at most {MAX_REASON_CHARS} characters")
     if not text.isprintable():
-        raise BadReason("Maestro-Reason holds control, bidirectional or invisible characters")
+        raise BadReason(f"{given_by} holds control, bidirectional or invisible characters")
     return text or None
