@@ -47,7 +47,7 @@ def announcement(act: Act) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a command changes at `service`; the other fields as in Change."""
+    """What a command changes at `service`; the other fields are as in Change."""
 
     service: str
     action: str

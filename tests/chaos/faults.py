@@ -86,7 +86,7 @@ def freeze_while_closing(name: str, hand: Hand) -> None:
 
 def replay_letters(hand: Hand) -> None:
     """Records with one bad event in them are replayed; the command dies when they are published, and is given again."""
-    command = "maestro dlq replay --service metering --topic usage-events --because chaos"
+    command = "maestro dlq replay --service metering --topic usage-events --reason chaos"
     crash(DLQ_PUBLISHED, hand)
     hand.stack.wait_for(lambda: _dies(command, hand), "a letter to replay")
     hand.run_verb(command)
