@@ -69,7 +69,7 @@ def read(service: str, text: str, now_s: float) -> Observed:
     rows = _greatest(found, "maestro_bus_outbox_rows")
     return Observed(
         service,
-        problem="its database or the broker does not answer it" if is_blind else "",
+        problem="its database or the broker does not answer it" if is_blind else _unusable_keys(found),
         lag=int(sum(lags)) if lags else None,
         lag_age_s=_greatest(found, "maestro_bus_consumer_lag_age_seconds"),
         watermark_age_s=max(0.0, now_s - min(marks)) if marks else None,
@@ -90,6 +90,13 @@ def _samples(text: str) -> Samples:
 
 def _greatest(found: Samples, name: str) -> float | None:
     return max((value for _, value in found.get(name, ())), default=None)
+
+
+def _unusable_keys(found: Samples) -> str:
+    """Return in words which topics wait because the key that they are bound to may not be used."""
+    shown = found.get("maestro_metering_router_key_unusable", ())
+    topics = sorted(labels.get("topic", "") for labels, value in shown if value)
+    return f"the key of {' and '.join(topics)} may not be used: what lies there waits" if topics else ""
 
 
 def _denied(found: Samples) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """How far every consumer of a service is behind, in records and in seconds, and its watermark.
 
-By what is stored and what the broker holds. A consumer that moved since the last look is at most as far behind as what
-it took last is old. One that did not move is asked for exactly: what it took last may be days old, what waits a second.
+By what is stored, here or in the broker, and what the log holds. A consumer that moved since the last look is at most
+as far behind as what it took last is old. One that did not move is asked for exactly: what it took last may be days
+old, what waits a second.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Final
 from uuid import UUID
 
 from libs.bus.lookup import record_at
-from libs.bus.ports import Bus
+from libs.bus.ports import Bus, Committed
 from libs.bus.progress import SKEW_BOUND_MS
 from libs.bus.records import TopicPartition
+from libs.bus.subscription import Subscription
 from libs.runtime.clock import Clock
 from libs.schemas.values import microseconds
 from libs.store.pool import Pool, transaction
@@ -22,7 +24,7 @@ from libs.store.pool import Pool, transaction
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far a consumer has stored its way through one partition."""
+    """How far a consumer has come in one partition, by its service's store or by the broker."""
 
     consumer: str
     source: TopicPartition
@@ -71,28 +73,49 @@ class Look:
 
 
 class Standings:
-    """Looks at the consumers of one database. Remembers the last look."""
+    """Looks at the consumers of one database, and at the `forwarded`, whose offsets the broker keeps.
 
-    def __init__(self, pool: Pool, bus: Bus, clock: Clock) -> None:
+    Remembers the last look.
+    """
+
+    def __init__(self, pool: Pool, bus: Bus, clock: Clock, forwarded: Sequence[Subscription] = ()) -> None:
         """Wire it."""
         self._pool = pool
         self._bus = bus
         self._clock = clock
+        self._forwarded = forwarded
         self._before: dict[tuple[str, TopicPartition], int] = {}
         self._unread: dict[tuple[str, TopicPartition], tuple[int, int | None]] = {}
 
     async def look(self) -> Look:
         """Return where every consumer stands in the topics as they now are; raise Unavailable."""
         asked_at_s = microseconds(self._clock.now()) / 1_000_000
-        ids = await self._bus.topic_ids({one.source.topic for one in await self._reached()})
+        names = {one.source.topic for one in await self._stored()}
+        names.update(*(of.topics for of in self._forwarded))
+        ids = await self._bus.topic_ids(names)
         ends = {name: await self._bus.end_offsets(name) for name in ids}
         # Asked after the ends: whoever has reached them by then has handled all that was appended before `asked_at_s`.
-        stored = [one for one in await self._reached() if ids.get(one.source.topic) == one.topic_id]
-        found = [await self._standing(one, ends[one.source.topic], asked_at_s) for one in stored]
-        self._before = {(one.consumer, one.source): one.next for one in stored}
+        stored = [one for one in await self._stored() if ids.get(one.source.topic) == one.topic_id]
+        reached = stored + await self._committed(ids)
+        found = [await self._standing(one, ends[one.source.topic], asked_at_s) for one in reached]
+        self._before = {(one.consumer, one.source): one.next for one in reached}
         return Look(found, asked_at_s)
 
-    async def _reached(self) -> list[Reached]:
+    async def _committed(self, ids: Mapping[str, UUID]) -> list[Reached]:
+        """Return how far the forwarded are: at the log's start where they committed nothing of the topic as it is."""
+        found: list[Reached] = []
+        for of in self._forwarded:
+            for topic in ids.keys() & set(of.topics):
+                starts = {number: Committed(first) for number, first in (await self._bus.start_offsets(topic)).items()}
+                committed = await self._bus.committed(of.group, topic)
+                ours = {number: mark for number, mark in committed.items() if mark.topic_id in {None, ids[topic]}}
+                found += [
+                    Reached(of.consumer, TopicPartition(topic, number), ids[topic], mark.next, mark.appended_at_ms)
+                    for number, mark in (starts | ours).items()
+                ]
+        return found
+
+    async def _stored(self) -> list[Reached]:
         async with transaction(self._pool) as tx:
             rows = await tx.fetch(_REACHED)
         return [
@@ -119,9 +142,13 @@ class Standings:
             return one.appended_at_ms
         offset, appended_at_ms = self._unread.get(me, (-1, None))
         if offset != one.next:
-            found = await record_at(self._bus, one.source, one.next)
-            # None: compacted away, or a transaction's marker; what was taken last is a bound.
-            appended_at_ms = one.appended_at_ms if found is None else found.appended_at_ms
+            first = (await self._bus.start_offsets(one.source.topic)).get(one.source.partition, 0)
+            found = await record_at(self._bus, one.source, max(first, one.next))
+            # Dropped, compacted away, or a transaction's marker: what was taken last is a bound. Of whoever took
+            # nothing yet, the oldest that the log still holds is one.
+            appended_at_ms = one.appended_at_ms
+            if found is not None and (one.next >= first or appended_at_ms is None):
+                appended_at_ms = found.appended_at_ms
             self._unread[me] = (one.next, appended_at_ms)
         return appended_at_ms
 

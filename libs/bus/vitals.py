@@ -15,6 +15,7 @@ from libs.bus import metrics
 from libs.bus.deadletters.register import forget_expired, waiting_counts
 from libs.bus.ports import Bus
 from libs.bus.standing import Standings
+from libs.bus.subscription import Subscription
 from libs.runtime.clock import Clock
 from libs.runtime.errors import Unavailable
 from libs.schemas import topics
@@ -32,16 +33,28 @@ _log = logging.getLogger(__name__)
 
 
 class Vitals:
-    """The sampler of one service; any number of processes may run it. `also` samples what is the service's own."""
+    """The sampler of one service; any number of processes may run it.
 
-    def __init__(self, pool: Pool, bus: Bus, *, service: str, clock: Clock, also: Sequence[Sampler] = ()) -> None:
+    `also` samples what is the service's own; `forwarded` are its consumers whose offsets the broker keeps.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        bus: Bus,
+        *,
+        service: str,
+        clock: Clock,
+        also: Sequence[Sampler] = (),
+        forwarded: Sequence[Subscription] = (),
+    ) -> None:
         """Wire the sampler; `run` starts it."""
         self._pool = pool
         self._bus = bus
         self._service = service
         self._clock = clock
         self._also = also
-        self._standings = Standings(pool, bus, clock)
+        self._standings = Standings(pool, bus, clock, forwarded)
         self._forget_at_s = 0.0
 
     async def run(self) -> None:

@@ -28,7 +28,15 @@ from libs.store.migrate import STORE_MIGRATIONS
 from libs.store.opening import opened
 from libs.store.pool import Pool, transaction
 from services.metering import api, rpc
-from services.metering.consumer import Closer, Forgetter, Teller, close_consumer, foreign_consumer, shard_consumer
+from services.metering.consumer import (
+    Closer,
+    Forgetter,
+    Teller,
+    close_consumer,
+    foreign_consumer,
+    foreign_subscription,
+    shard_consumer,
+)
 from services.metering.domain.foreign import READERS
 from services.metering.domain.identity import Fingerprints
 from services.metering.handlers.batches import ShardOwner
@@ -37,7 +45,7 @@ from services.metering.handlers.edge import Gate, UsageEdge
 from services.metering.handlers.publishing import Publishing
 from services.metering.handlers.queries import Queries
 from services.metering.handlers.reading import Reading
-from services.metering.handlers.routing import Router
+from services.metering.handlers.routing import Keyring, Router
 from services.metering.settings import MeteringSettings, meters_in_force
 from services.metering.store import MIGRATIONS, ids
 
@@ -62,6 +70,15 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             fingerprints = await _fingerprints(pool)
             reading = Reading(bus, pool, clock, tuple(settings.bound_topics))
             publishing = Publishing(bus, pool, clock, settings.region)
+            edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
+            routers = list(_routers(settings, edge, pool, directory))
+            vitals = Vitals(
+                *(pool, bus),
+                service="metering",
+                clock=clock,
+                also=[show_waiting, Keyring(routers).show],
+                forwarded=[foreign_subscription(router.topic, instance) for router in routers],
+            )
             shards = shard_consumer(bus, pool, instance, ShardOwner(meters))
             for name, work in (
                 ("relay", Relay(pool, bus, service="metering", instance=instance).run()),
@@ -70,17 +87,13 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 ("closer", Closer(reading, pool, Closing(meters, clock)).run()),
                 ("teller", Teller(reading, pool, meters, publishing).run()),
                 ("forgetter", Forgetter(reading, pool).run()),
-                (
-                    "vitals",
-                    Vitals(pool, bus, service="metering", clock=clock, also=[show_waiting, reading.show_routed]).run(),
-                ),
+                ("vitals", vitals.run()),
             ):
                 await stack.enter_async_context(background(name, work))
             await stack.enter_async_context(fed(directory, bus))
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             app.state.gate = Gate()
-            edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
-            for router in _routers(settings, edge, pool, directory):
+            for router in routers:
                 work = foreign_consumer(bus, instance, router).run()
                 await stack.enter_async_context(background(f"router of {router.topic}", work))
             app.state.edge = edge

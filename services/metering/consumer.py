@@ -63,12 +63,16 @@ def close_consumer(bus: Bus, pool: Pool, instance: str) -> EventConsumer:
     return EventConsumer(bus, pool, Subscription(SERVICE, "closes", (CLOSES_TOPIC,), instance), routes)
 
 
-def foreign_consumer(bus: Bus, instance: str, router: Router) -> Forwarder:
-    """Return the consumer of a foreign topic; all that it keeps is how far it is, in the broker."""
-    subscription = Subscription(
-        SERVICE, f"router.{router.topic}", (router.topic,), instance, max_records=MAX_FOREIGN_RECORDS, kept_in="broker"
+def foreign_subscription(topic: str, instance: str) -> Subscription:
+    """Return what the router of a foreign topic reads; all that it keeps is how far it is, in the broker."""
+    return Subscription(
+        SERVICE, f"router.{topic}", (topic,), instance, max_records=MAX_FOREIGN_RECORDS, kept_in="broker"
     )
-    return Forwarder(bus, subscription, router.route)
+
+
+def foreign_consumer(bus: Bus, instance: str, router: Router) -> Forwarder:
+    """Return the consumer of a foreign topic."""
+    return Forwarder(bus, foreign_subscription(router.topic, instance), router.route)
 
 
 async def repeat(name: str, turn: Callable[[], Awaitable[bool]], pause_s: float) -> None:

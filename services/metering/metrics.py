@@ -40,9 +40,9 @@ CLOSE_AGE: Final = Snapshot(
     unit="s",
     description="how long the oldest of these waits, since its request was taken; 0 without one",
 )
-ROUTER_LAG: Final = Snapshot(
+ROUTER_KEY_UNUSABLE: Final = Snapshot(
     _METER,
-    "maestro.metering.router.lag",
-    unit="{record}",
-    description="records of a bound foreign topic, by `topic`, not routed yet; grows while its key may not be used",
+    "maestro.metering.router.key.unusable",
+    unit="",
+    description="1 while the key that the foreign `topic` is bound to may not be used, and its records wait; else 0",
 )

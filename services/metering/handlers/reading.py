@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,8 +12,7 @@ from libs.bus.records import TopicPartition
 from libs.bus.subscription import group_of
 from libs.runtime.clock import Clock
 from libs.runtime.errors import Unavailable
-from libs.store.pool import Pool, Tx, transaction
-from services.metering import metrics
+from libs.store.pool import Pool, transaction
 from services.metering.domain.watermark import Carried, Progress, watermark
 from services.metering.store import closes
 
@@ -57,13 +55,6 @@ class Reading:
                 if mark.topic_id in {None, ids.get(topic)}
             }
         return progress
-
-    async def show_routed(self, _: Tx) -> None:
-        """Show how many records of each routed topic are not routed yet; raise Unavailable."""
-        routed, lags = await self.routed(), Counter(dict.fromkeys(self.routed_topics, 0))
-        for source, end in (await self.foreign_ends()).items():
-            lags[source.topic] += max(0, end - (routed[source].reached if source in routed else 0))
-        metrics.ROUTER_LAG.replace("metering", [({"topic": topic}, lag) for topic, lag in lags.items()])
 
     async def ends(self) -> Mapping[int, int]:
         """Return where each partition of usage-shards ends now: what was acknowledged before lies before that."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from libs.access.errors import KeyUnusable
 from libs.access.principal import Principal
 from libs.bus import metrics as bus_metrics
 from libs.bus.deadletters.setting_aside import set_aside
@@ -19,7 +20,7 @@ from libs.bus.subscription import Poison
 from libs.runtime.crashpoints import crash_point
 from libs.runtime.errors import Rejected, Unavailable
 from libs.runtime.tracing import span
-from libs.store.pool import Pool, transaction
+from libs.store.pool import Pool, Tx, transaction
 from services.metering import metrics
 from services.metering.domain.events import UsageEvent
 from services.metering.domain.foreign import READERS, Refusal, refusal_of
@@ -100,3 +101,29 @@ class Router:
         for poison in poisons:
             labels = {"consumer": consumer, "topic": self.topic, "reason": poison.reason}
             bus_metrics.DEAD_LETTERS.add(1, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The keys that the foreign topics are bound to, by their routers."""
+
+    routers: Sequence[Router]
+
+    async def show(self, _: Tx) -> None:
+        """Show of which foreign topics the key may not be used; nothing while the keys are still being read."""
+        unusable = dict.fromkeys(READERS, False)  # a topic that is bound to no key lacks none
+        try:
+            unusable |= {router.topic: _is_unusable(router) for router in self.routers}
+        except Unavailable:
+            metrics.ROUTER_KEY_UNUSABLE.clear("metering")
+            return
+        values = [({"topic": topic}, int(is_unusable)) for topic, is_unusable in unusable.items()]
+        metrics.ROUTER_KEY_UNUSABLE.replace("metering", values)
+
+
+def _is_unusable(router: Router) -> bool:
+    try:
+        router.principal()
+    except KeyUnusable:
+        return True
+    return False

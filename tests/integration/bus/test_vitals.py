@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from libs.bus.forwarder import Forwarder
 from libs.bus.memory import MemoryBus
-from libs.bus.ports import Bus
-from libs.bus.records import Message
+from libs.bus.ports import Bus, Committed
+from libs.bus.records import Message, Record, TopicPartition
 from libs.bus.standing import Standings
+from libs.bus.subscription import Subscription
 from libs.bus.vitals import Vitals, retention_used
 from libs.runtime.clock import ManualClock, SystemClock
 from libs.runtime.errors import Unavailable
 from libs.runtime.metrics import start_metrics
 from libs.schemas.topics import registry
 from libs.store.pool import Pool
-from tests.support.bus import fresh_name, say_names
+from tests.support.bus import fresh_name, say_names, spec
 from tests.support.conditions import eventually
 from tests.support.consuming import TENANTS, Tenants, Values, at_work, dead_letters, effects_are, relay_of
 from tests.support.exposed import exposed
@@ -82,6 +85,47 @@ async def test_a_record_that_nobody_handles_uses_up_its_retention(pool: Pool) ->
     look = await Standings(pool, bus, clock).look()
 
     assert retention_used(look.ages_s()) == {(f"quota.{values.purpose}", SHARDS): 0.75}
+
+
+async def test_a_consumer_that_keeps_its_offsets_in_the_broker_is_seen_too(bus: Bus, pool: Pool) -> None:
+    topic = spec(fresh_name("topic"), partitions=2)
+    await bus.ensure_topics([topic])
+    of = Subscription("quota", fresh_name("forwarding"), (topic.name,), "0", kept_in="broker")
+    await bus.publisher.publish([Message(topic.name, None, b"taken", partition=0)])
+    async with at_work(Forwarder(bus, of, _taken).run()):
+
+        async def is_committed() -> bool:
+            return any(one.next for one in (await bus.committed(of.group, topic.name)).values())
+
+        await eventually(is_committed, "one is taken", within_s=40)
+    await bus.publisher.publish([Message(topic.name, None, b"waits", partition=0)] * 2)
+
+    look = await Standings(pool, bus, SystemClock(), [of]).look()
+
+    (age_s,) = [age_s for (consumer, _), age_s in look.ages_s().items() if consumer == of.consumer]
+    assert [look.lags()[of.consumer, topic.name, number] for number in range(2)] == [2, 0]
+    assert 0 <= age_s < 60
+
+
+async def test_what_the_broker_dropped_unread_still_waits_for_who_never_took_anything(pool: Pool) -> None:
+    clock = ManualClock(datetime(2026, 11, 1, tzinfo=UTC))
+    bus = MemoryBus(clock)
+    await bus.ensure_topics(list(registry().values()))
+    of = Subscription("quota", "never", (SHARDS,), "0", kept_in="broker")
+    await bus.commit_for(of.group, SHARDS, {0: Committed(0)})
+    for text in (b"dropped", b"waits"):
+        await bus.publisher.publish([Message(SHARDS, None, text, partition=0)])
+        clock.advance(timedelta(hours=1))
+    bus.drop_before(TopicPartition(SHARDS, 0), 1)
+
+    look = await Standings(pool, bus, clock, [of]).look()
+
+    assert look.lags()["quota.never", SHARDS, 0] == 2
+    assert look.ages_s()["quota.never", SHARDS] == 3600.0
+
+
+async def _taken(_: Sequence[Record]) -> None:
+    """Is durable at once."""
 
 
 async def test_what_is_said_and_not_published_is_seen_with_its_age(memory: MemoryBus, pool: Pool) -> None:

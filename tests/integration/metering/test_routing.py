@@ -12,12 +12,14 @@ import pytest
 from libs.access.keys import ApiKey, new_key
 from libs.bus.memory import MemoryBus
 from libs.runtime.clock import ManualClock
+from libs.runtime.metrics import start_metrics
 from libs.schemas.topics import registry, topic
 from libs.schemas.values import rfc3339
 from services.metering.settings import MeteringSettings
 from tests.support.access import ENV
 from tests.support.bus import spec
 from tests.support.conditions import eventually
+from tests.support.exposed import exposed
 from tests.support.metering import exported
 from tests.support.metering_world import Json, World, metering_world
 
@@ -162,6 +164,43 @@ async def test_a_revoked_key_stops_its_router_and_another_takes_over_what_waits(
         await world.until_total(tenant, 13)
     assert held == 1
     assert await world.dead_letters(EVENTS) == []
+
+
+async def test_what_waits_for_a_key_is_shown_until_the_broker_drops_it_and_gone_once_it_is_routed(
+    routing: World, clock: ManualClock, edge_key: ApiKey
+) -> None:
+    start_metrics("metering")
+    world, tenant = routing, await routing.new_tenant()
+    await world.write(EVENTS, encoded(world.event(tenant, "1", 5)), partition=3)
+    await world.write(EVENTS, encoded(world.event(tenant, "2", 7)), partition=3)
+    clock.advance(timedelta(hours=96))
+
+    async def is_shown(lag: float, used: float, unusable: float) -> bool:
+        of = {"consumer": "metering.router.usage-events", "topic": EVENTS}
+        return (
+            sum(exposed("maestro_bus_consumer_lag", **of)) == lag
+            and exposed("maestro_bus_consumer_lag_age_seconds", **of) == [used * 192 * 3600]
+            and exposed("maestro_bus_consumer_retention_used_ratio", **of) == [used]
+            and exposed("maestro_metering_router_key_unusable", topic=EVENTS) == [unusable]
+        )
+
+    await eventually(lambda: is_shown(2, 0.5, 1), "half of the retention is used up")
+    stood_at = exposed("maestro_bus_consumer_watermark_timestamp_seconds", consumer="metering.router.usage-events")
+    assert stood_at == [(clock.now() - timedelta(hours=96)).timestamp()]
+    await world.say_key(edge_key, "edge", act_for=(tenant,))
+    await eventually(lambda: is_shown(0, 0, 0), "nothing waits")
+
+
+@pytest.mark.usefixtures("world")
+async def test_a_topic_that_is_bound_to_no_key_lacks_none() -> None:
+    start_metrics("metering")
+
+    async def is_shown() -> bool:
+        shown = [exposed("maestro_metering_router_key_unusable", topic=topic) for topic in (EVENTS, SPANS)]
+        return shown == [[0], [0]]
+
+    await eventually(is_shown, "no key is missed")
+    assert exposed("maestro_bus_consumer_lag", consumer="metering.router.usage-events") == []
 
 
 async def test_a_close_waits_for_what_lay_on_a_foreign_topic_when_it_was_asked_for(

@@ -57,6 +57,19 @@ def test_a_service_that_samples_no_more_says_why() -> None:
     assert read("quota", TEXT, NOW_S + 60).problem == "its database or the broker does not answer it"
 
 
+def test_a_topic_whose_key_may_not_be_used_is_named() -> None:
+    waiting = """
+# TYPE maestro_metering_router_key_unusable gauge
+maestro_metering_router_key_unusable{topic="usage-events"} 1
+maestro_metering_router_key_unusable{topic="otlp_spans"} 0
+"""
+    found = read("metering", TEXT + waiting, NOW_S)
+
+    assert found.problem == "the key of usage-events may not be used: what lies there waits"
+    assert found.lag == 7
+    assert shown(found)[1].endswith(found.problem)
+
+
 def test_what_a_service_does_not_tell_is_not_known() -> None:
     found = read("quota", "", NOW_S)
 
