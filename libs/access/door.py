@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network, IPv6Network
+from typing import Final
 
 from libs.access.attempts import FailedAttempts
 from libs.access.bearer import bearer_of, is_token
@@ -17,9 +18,11 @@ from libs.runtime.clock import Clock
 from libs.runtime.errors import Unauthenticated
 from libs.runtime.settings import ServiceSettings
 
+MAX_REPEATED: Final = 50_000  # wrong credentials that were passed on, as digests: a few megabytes
+
 
 class Door:
-    """Decides who comes in. Lives on one event loop."""
+    """Decides who comes in, and whose a credential is that a caller passes on. Lives on one event loop."""
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class Door:
         *,
         tokens: Tokens | None = None,
         attempts: FailedAttempts | None = None,
+        passed_on: FailedAttempts | None = None,
         trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
         """Know keys by `directory`, tokens by `tokens` (none are taken without it)."""
@@ -35,6 +39,8 @@ class Door:
         self._clock = clock
         self._tokens = tokens
         self._attempts = attempts or FailedAttempts(clock)
+        # Apart: what a caller passes on closes the door neither to itself nor to its neighbours.
+        self._passed_on = passed_on or FailedAttempts(clock, max_repeated=MAX_REPEATED)
         self._trusted_proxies = trusted_proxies
 
     async def admit(self, authorization: str | None, peer: str | None, forwarded: Sequence[str] = ()) -> Principal:
@@ -46,18 +52,30 @@ class Door:
             Unavailable: what would tell is not known yet.
 
         """
-        address, credential = client_address(peer, forwarded, self._trusted_proxies), bearer_of(authorization)
-        self._attempts.require_room(address, credential)
+        return await self._tried(self._attempts, bearer_of(authorization), self.address_of(peer, forwarded))
+
+    async def holder(self, credential: str, address: str) -> Principal:
+        """Return the principal of a key or token that a caller at `address` (by `address_of`) passes on.
+
+        Raises as `admit`; what counts is how many wrong credentials the address passed on.
+        """
+        return await self._tried(self._passed_on, credential, address)
+
+    def address_of(self, peer: str | None, forwarded: Sequence[str] = ()) -> str:
+        """Return the address that failures of a request from `peer` with this X-Forwarded-For are counted for."""
+        return client_address(peer, forwarded, self._trusted_proxies)
+
+    async def _tried(self, attempts: FailedAttempts, credential: str, address: str) -> Principal:
+        attempts.require_room(address, credential)
         try:
-            principal = await self.holder(credential)
+            principal = await self._known(credential)
         except Unauthenticated:
-            self._attempts.failed(address)
+            attempts.failed(address, credential)
             raise
-        self._attempts.passed(address, credential)
+        attempts.passed(address, credential)
         return principal
 
-    async def holder(self, credential: str) -> Principal:
-        """Return the principal of a key or token, counting nothing; raises as `admit` but for TooManyAttempts."""
+    async def _known(self, credential: str) -> Principal:
         now = self._clock.now()
         if self._tokens is None or not is_token(credential):
             return self._directory.holder(credential, now)

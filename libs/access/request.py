@@ -44,11 +44,24 @@ async def principal_of(
     loop, where the door lives, and not on a thread.
     """
     door: Door = request.app.state.door
-    peer = None if request.client is None else request.client.host
-    return await door.admit(request.headers.get("authorization"), peer, request.headers.getlist("x-forwarded-for"))
+    return await door.admit(request.headers.get("authorization"), *_way_of(request))
 
 
 Caller = Annotated[Principal, Depends(principal_of)]
+
+
+async def address_of(request: Request) -> str:
+    """Return the address that failures of this request's sender are counted for."""
+    door: Door = request.app.state.door
+    return door.address_of(*_way_of(request))
+
+
+Address = Annotated[str, Depends(address_of)]
+
+
+def _way_of(request: Request) -> tuple[str | None, list[str]]:
+    peer = None if request.client is None else request.client.host
+    return peer, request.headers.getlist("x-forwarded-for")
 
 
 async def claim_of(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from libs.access.bearer import MAX_CREDENTIAL_CHARS
 from libs.access.errors import TenantRequired, WrongTenant
-from libs.access.request import ACT_REFUSALS, Acting, Caller
+from libs.access.request import ACT_REFUSALS, Acting, Address, Caller
 from libs.runtime.errors import Forbidden, NotFound, TooLarge
 from libs.runtime.json_bodies import StrictRouter
 from libs.runtime.openapi import refusals
@@ -21,6 +21,7 @@ from libs.store.pool import transaction
 from services.quota.domain.gcra import MAX_PER_S
 from services.quota.domain.limits import Limit
 from services.quota.errors import (
+    CallerTooManyAttempts,
     CallerUnauthenticated,
     CostExceedsBurst,
     LimitReached,
@@ -169,15 +170,19 @@ Db = Annotated[Pools, Depends(pools_of)]
 @router.post(
     "/check",
     responses=refusals(
-        *(TenantRequired, CallerUnauthenticated, Forbidden, WrongTenant),
+        *(TenantRequired, CallerUnauthenticated, CallerTooManyAttempts, Forbidden, WrongTenant),
         *(CostExceedsBurst, LimitReached, QuotaUnavailable, PlanPending),
     ),
 )
 async def check(
-    body: CheckBody, caller: Caller, checking: Annotated[Checking, Depends(checking_of)], response: Response
+    body: CheckBody,
+    caller: Caller,
+    address: Address,
+    checking: Annotated[Checking, Depends(checking_of)],
+    response: Response,
 ) -> CheckAnswer:
     """Spend `cost` of a tenant's limit, if it is there: 200 yes, 429 not now, 422 never, 503 not known."""
-    standing = await checking.check(caller, Question(body.limit, body.cost, body.tenant, body.token))
+    standing = await checking.check(caller, Question(body.limit, body.cost, body.tenant, body.token, address))
     response.headers.update(standing.fields)
     return CheckAnswer(
         tenant=standing.tenant_id,

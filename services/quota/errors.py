@@ -5,6 +5,7 @@ Rejected
 ├── CostExceedsBurst       422   can never pass, at whatever time: not a 429, which says "later"
 ├── PlanChangeTooEarly     409   a plan cannot change before the one in force began, or in the past
 ├── CallerUnauthenticated  401   the edge is known, the key that it was given is not
+├── CallerTooManyAttempts 429   the edge's address passed on too many wrong keys
 └── LimitReached           429   with when to come back, and the RateLimit fields
 Unavailable
 ├── QuotaUnavailable       503   the limiter's store does not answer: never shown as a 429
@@ -13,6 +14,7 @@ Unavailable
 
 from __future__ import annotations
 
+from libs.access.errors import TooManyAttempts
 from libs.runtime.errors import Conflict, QuotaExceeded, Rejected, Unauthenticated, Unavailable
 
 
@@ -43,6 +45,12 @@ class CallerUnauthenticated(Unauthenticated):
     """The key that an edge passed on for its caller is not one of a tenant's."""
 
     code = "caller_unauthenticated"
+
+
+class CallerTooManyAttempts(TooManyAttempts):
+    """The address that asks passed on too many wrong keys lately; one that is new from there is not looked at."""
+
+    code = "caller_too_many_attempts"
 
 
 class LimitReached(QuotaExceeded):

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from libs.access.bearer import HOW
 from libs.access.door import Door
+from libs.access.errors import TooManyAttempts
+from libs.access.peers import UNKNOWN
 from libs.access.principal import Principal
 from libs.bus.audit import record_change
 from libs.bus.envelope import Received
@@ -21,7 +23,7 @@ from libs.store.pool import Pool, Tx, transaction
 from services.quota.domain.catalogue import PlanDocument, new_versions
 from services.quota.domain.limits import Limit, Standing, rate_of, rate_standing, storage_standing
 from services.quota.domain.plans import PlanTable, in_force, plan_change, reassign
-from services.quota.errors import CallerUnauthenticated, LimitReached, PlanPending, UnknownPlan
+from services.quota.errors import CallerTooManyAttempts, CallerUnauthenticated, LimitReached, PlanPending, UnknownPlan
 from services.quota.metrics import count_decision
 from services.quota.store import gauges, plans
 from services.quota.store.limiter import Limiter
@@ -32,12 +34,16 @@ PLANS_TOPIC = "plan-changes"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May `cost` of `limit` pass now? For the tenant named, or the holder of `token` (API key or JWT), or the asker."""
+    """May `cost` of `limit` pass now? For the tenant named, or the holder of `token` (API key or JWT), or the asker.
+
+    `address` is where the question comes from: wrong tokens are counted for it.
+    """
 
     limit: Limit
     cost: int = 1
     tenant: str | None = None
     token: str | None = None
+    address: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class Checking:
         Raises:
             LimitReached, CostExceedsBurst: the answer is no; later, or never.
             CallerUnauthenticated, WrongTenant: the question is not about a tenant that the caller may ask for.
+            CallerTooManyAttempts: too many of these came from the address, and this token is not looked at.
             QuotaUnavailable, PlanPending: not known now.
 
         """
@@ -83,9 +90,14 @@ class Checking:
         if asked.token is None:
             return caller.tenant(asked.tenant)
         try:
-            holder = await self.door.holder(asked.token)  # counts no failure: the address is the gateway's
+            holder = await self.door.holder(asked.token, asked.address)
         except Unauthenticated as error:
             raise CallerUnauthenticated(HOW) from error
+        except TooManyAttempts as error:
+            raise CallerTooManyAttempts(
+                "too many wrong keys were passed on from this address: refuse whoever sends them, and wait",
+                retry_after_s=error.retry_after_s,
+            ) from error
         if holder.tenant_id is None:
             raise CallerUnauthenticated(f"a key of kind {holder.kind} is no tenant's: call with a tenant's own key")
         return caller.tenant(holder.tenant_id)

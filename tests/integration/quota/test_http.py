@@ -283,3 +283,21 @@ async def assignment_count(quota: Quota, tenant_id: str) -> int:
         "SELECT count(*) FROM tenant_plan_history WHERE tenant_id = $1", tenant_id
     )
     return int(count)
+
+
+async def test_an_edge_that_passes_on_many_wrong_keys_is_told_to_wait_but_for_keys_that_were_good(quota: Quota) -> None:
+    """The last of this file: the address of the tests is over its limit then."""
+    tenant_id, key = await quota.new_tenant()
+    edge = await quota.new_key("edge", act_for=(tenant_id,))
+    assert (await quota.check(edge, token=key)).status_code == 200
+
+    tried = [await quota.check(edge, token=f"{key[:-2]}{number:02d}") for number in range(90)]
+    repeated = await quota.check(edge, token=f"{key[:-2]}00")
+    good = await quota.check(edge, token=key)
+    named = await quota.check(edge, tenant=tenant_id)
+
+    limited = [one for one in tried if one.status_code == 429]
+    assert {one.status_code for one in tried[:60]} == {401}
+    assert {one.json()["error"] for one in limited} == {"caller_too_many_attempts"}
+    assert int(limited[0].headers["retry-after"]) >= 1
+    assert (repeated.status_code, good.status_code, named.status_code) == (401, 200, 200)

@@ -20,7 +20,8 @@ from libs.runtime.errors import Unauthenticated
 from tests.support.access import ENV, NOW, api_key, bearer, directory_of, key_changed, tenant_changed
 from tests.support.tokens import A, Provider, pair, signed, token_door
 
-GOOD, WRONG = api_key(1), api_key(2)
+GOOD, WRONG, OTHER = api_key(1), api_key(2), api_key(4)
+TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 BURST, PERIOD_S = 3, 10.0
 
@@ -88,7 +89,7 @@ async def test_time_pays_for_failures_one_by_one() -> None:
 def test_memory_is_bounded_and_forgets_who_failed_longest_ago() -> None:
     attempts = FailedAttempts(ManualClock(NOW), burst=1, max_addresses=2)
     for address in ("a", "b", "c"):
-        attempts.failed(address)
+        attempts.failed(address, "wrong")
     attempts.require_room("a", "x")  # pushed out
     with pytest.raises(TooManyAttempts):
         attempts.require_room("b", "x")
@@ -101,6 +102,65 @@ def test_what_was_proven_is_bounded_too_and_holds_no_credential() -> None:
         attempts.passed("a", f"secret-{number}")
     assert len(attempts._proven) == 2
     assert "secret" not in repr(attempts._proven)
+
+
+async def passed_on(opened: Door, key: ApiKey, address: str = HERE) -> int:
+    try:
+        await opened.holder(key.text, address)
+    except (Unauthenticated, TooManyAttempts) as error:
+        return error.status
+    return 200
+
+
+def gateway_door(*, max_repeated: int = 9) -> tuple[Door, Directory, ManualClock]:
+    clock, directory = ManualClock(NOW), directory_of(key_changed(GOOD, "operator"), key_changed(OTHER, "operator"))
+    attempts = FailedAttempts(clock, burst=BURST, period_s=PERIOD_S, max_repeated=max_repeated)
+    return Door(directory, clock, passed_on=attempts, trusted_proxies=TRUSTED), directory, clock
+
+
+async def test_wrong_credentials_that_are_passed_on_count_and_the_next_is_not_looked_at() -> None:
+    opened, _, clock = gateway_door()
+    assert [await passed_on(opened, api_key(n)) for n in range(10, 14)] == [401, 401, 401, 429]
+    assert await passed_on(opened, GOOD) == 429
+    assert await passed_on(opened, GOOD, THERE) == 200
+    clock.advance(timedelta(seconds=PERIOD_S))
+    assert await passed_on(opened, GOOD) == 200
+
+
+async def test_what_is_passed_on_closes_the_door_to_nobody() -> None:
+    opened, _, _ = gateway_door()
+    assert [await passed_on(opened, api_key(n)) for n in range(10, 14)][-1] == 429
+    assert await outcome(opened, OTHER) == 200
+
+
+async def test_a_credential_that_was_good_when_passed_on_goes_on_being_taken() -> None:
+    opened, _, _ = gateway_door()
+    assert await passed_on(opened, GOOD) == 200
+    assert [await passed_on(opened, api_key(n)) for n in range(10, 14)][-1] == 429
+    assert [await passed_on(opened, key) for key in (GOOD, OTHER)] == [200, 429]
+
+
+async def test_one_who_repeats_a_wrong_key_uses_up_one_attempt_of_those_behind_the_same_gateway() -> None:
+    opened, directory, _ = gateway_door()
+    assert [await passed_on(opened, WRONG) for _ in range(50)] == [401] * 50
+    assert [await passed_on(opened, key) for key in (GOOD, OTHER)] == [200, 200]
+    assert [await passed_on(opened, api_key(n)) for n in range(10, 13)] == [401, 401, 429]
+    assert await passed_on(opened, WRONG) == 401
+    directory.on_key_changed(key_changed(WRONG, "operator"))
+    assert await passed_on(opened, WRONG) == 200
+
+
+async def test_repetitions_are_free_as_far_as_they_are_remembered() -> None:
+    opened, _, _ = gateway_door(max_repeated=1)
+    tried = [api_key(10), api_key(11), api_key(10), api_key(11)]
+    assert [await passed_on(opened, key) for key in tried] == [401, 401, 401, 429]
+
+
+async def test_customers_of_a_gateway_that_names_their_addresses_are_counted_one_by_one() -> None:
+    opened, _, _ = gateway_door()
+    first, second = (opened.address_of("10.0.0.1", [one]) for one in ("198.51.100.7", "198.51.100.8"))
+    assert [await passed_on(opened, api_key(n), first) for n in range(10, 14)][-1] == 429
+    assert await passed_on(opened, GOOD, second) == 200
 
 
 async def test_a_wrong_token_counts_as_a_wrong_key_does() -> None:
@@ -142,9 +202,6 @@ def test_every_attempt_costs_one_digest_of_what_was_sent(credential: str) -> Non
     with suppress(Unauthenticated):
         directory.holder(credential, NOW)
     assert digested == [credential]
-
-
-TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
 
 @pytest.mark.parametrize(

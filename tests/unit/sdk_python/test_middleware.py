@@ -120,7 +120,13 @@ async def test_a_request_without_a_key_is_refused_unasked(application: Applicati
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(401, "caller_unauthenticated"), (403, "wrong_tenant"), (422, "cost_exceeds_burst")]
+    ("status", "code"),
+    [
+        (401, "caller_unauthenticated"),
+        (403, "wrong_tenant"),
+        (422, "cost_exceeds_burst"),
+        (429, "caller_too_many_attempts"),
+    ],
 )
 async def test_what_is_said_about_the_caller_is_handed_on(application: Application, status: int, code: str) -> None:
     response = await call(protected(application, Service(problem(status, code, **{"X-Other": "kept back"}))))

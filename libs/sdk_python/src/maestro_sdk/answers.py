@@ -16,7 +16,12 @@ TOO_MANY: Final = 429
 
 # Answers about the caller, by status and code. Any other 4xx is about this edge: its key, its scopes, its request.
 ABOUT_THE_CALLER: Final = frozenset(
-    {(401, "caller_unauthenticated"), (403, "wrong_tenant"), (422, "cost_exceeds_burst")}
+    {
+        (401, "caller_unauthenticated"),
+        (403, "wrong_tenant"),
+        (422, "cost_exceeds_burst"),
+        (429, "caller_too_many_attempts"),
+    }
 )
 
 
@@ -54,6 +59,9 @@ def answer_of(status: int, headers: Mapping[str, str], body: bytes) -> Admitted 
     """
     fields = {name: headers[name] for name in HANDED_ON if name in headers}
     document = _object(body)
+    code = str(document.get("error", ""))
+    if (status, code) in ABOUT_THE_CALLER:
+        raise CallerRejected(status, code, body, fields)
     try:
         if status == OK:
             return _admitted(document, fields)
@@ -61,9 +69,6 @@ def answer_of(status: int, headers: Mapping[str, str], body: bytes) -> Admitted 
             return Refused(document["tenant"], document["limit"], int(document["retryAfter"]), body, fields)
     except (KeyError, TypeError, ValueError) as error:
         raise QuotaUnavailable(f"the answer {status} has not the shape of one: {error!r}") from error
-    code = str(document.get("error", ""))
-    if (status, code) in ABOUT_THE_CALLER:
-        raise CallerRejected(status, code, body, fields)
     raise QuotaUnavailable(f"the quota service answered {status} {code}: {document.get('detail', '')}".rstrip(": "))
 
 
