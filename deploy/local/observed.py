@@ -67,9 +67,11 @@ def read(service: str, text: str, now_s: float) -> Observed:
     marks = [value for _, value in found.get("maestro_bus_consumer_watermark_timestamp_seconds", ())]
     letters = [value for _, value in found.get("maestro_bus_dead_letters_waiting", ())]
     rows = _greatest(found, "maestro_bus_outbox_rows")
+    still = [labels.get("topic", "") for labels, value in found.get("maestro_metering_router_stopped", ()) if value]
+    problem = f"the router of {', '.join(still)} stands still: its log says why" if still else ""
     return Observed(
         service,
-        problem="its database or the broker does not answer it" if is_blind else _unusable_keys(found),
+        problem="its database or the broker does not answer it" if is_blind else problem or _unusable_keys(found),
         lag=int(sum(lags)) if lags else None,
         lag_age_s=_greatest(found, "maestro_bus_consumer_lag_age_seconds"),
         watermark_age_s=max(0.0, now_s - min(marks)) if marks else None,

@@ -10,7 +10,7 @@ import asyncpg
 from libs.bus.envelope import Received, decode, meta_of
 from libs.bus.records import Record
 from libs.bus.routes import Handler, Routes
-from libs.bus.subscription import Poison, PoisonRecords, refused
+from libs.bus.subscription import Poison, PoisonRecords, refused, require_read
 from libs.runtime.errors import Rejected
 from libs.runtime.tracing import span
 from libs.schemas import topics
@@ -67,6 +67,7 @@ class Dispatch:
         return routed
 
     def _route(self, record: Record) -> Routed | None:
+        require_read(record)
         meta = meta_of(record)
         if meta.type not in topics.topic(record.topic).types:
             raise BadEvent(f"{meta.type} is not a type of topic {record.topic}")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 Headers = tuple[tuple[str, bytes | None], ...]  # Kafka lets a header have no value; none of ours is without
+
+
+MAX_HEADERS: Final = 1_024  # of one record; each costs a hundred bytes of memory, also an empty one
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -20,7 +24,11 @@ class TopicPartition:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as it lies in the log. `appended_at_ms` is the broker's append time, milliseconds since 1970 UTC."""
+    """One record as it lies in the log. `appended_at_ms` is the broker's append time, milliseconds since 1970 UTC.
+
+    `unread` says what kept it from being read whole, if anything did: such a record is to be set aside by reference.
+    It may stand for a whole batch, and then has neither key nor value.
+    """
 
     topic: str
     partition: int
@@ -29,6 +37,7 @@ class Record:
     value: bytes | None
     headers: Headers
     appended_at_ms: int
+    unread: str | None = None
 
     @property
     def source(self) -> TopicPartition:

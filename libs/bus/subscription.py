@@ -68,6 +68,19 @@ def refused(record: Record, error: Rejected) -> Poison:
     return Poison(record, error.code, error.detail)
 
 
+class UnreadRecord(Rejected):
+    """The client could not read the record whole: a header's name is not UTF-8, a batch is a bomb or damaged."""
+
+    code = "unread_record"
+    title = "The record cannot be read"
+
+
+def require_read(record: Record) -> None:
+    """Raise UnreadRecord where `record` is not what its producer wrote."""
+    if record.unread is not None:
+        raise UnreadRecord(record.unread)
+
+
 class OffsetLost(Broken):
     """What is stored does not fit the log: retention, truncation, or a topic made again. Only an operator may jump."""
 

@@ -15,6 +15,7 @@ from libs.bus.backoff import Backoff
 from libs.bus.ports import Bus, Fetched, OutOfRange, Reader
 from libs.bus.records import Record
 from libs.bus.sequences import Lane, Place, stamp_of
+from libs.bus.subscription import require_read
 from libs.runtime.errors import Broken, Rejected, Unavailable
 from libs.schemas.values import from_microseconds
 
@@ -120,6 +121,7 @@ class CompactedTable:
                 return
             self._taken[stamp.lane] = stamp.at
         try:
+            require_read(record)
             self._apply(record)
         except Rejected as error:
             _log.error("%s at %d cannot be understood: %s", record.source, record.offset, error)

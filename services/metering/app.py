@@ -36,6 +36,7 @@ from services.metering.consumer import (
     foreign_consumer,
     foreign_subscription,
     shard_consumer,
+    stand_alone,
 )
 from services.metering.domain.foreign import READERS
 from services.metering.domain.identity import Fingerprints
@@ -94,7 +95,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             app.state.gate = Gate()
             for router in routers:
-                work = foreign_consumer(bus, instance, router).run()
+                work = stand_alone(router.topic, partial(_route, bus, instance, router))
                 await stack.enter_async_context(background(f"router of {router.topic}", work))
             app.state.edge = edge
             app.state.queries = Queries(pools.api, replace(reading, pool=pools.api), fingerprints)
@@ -123,6 +124,10 @@ def _routers(settings: MeteringSettings, edge: UsageEdge, pool: Pool, directory:
             _log.info("topic %s is bound to no key: it is not read, and what lies there waits", topic)
         else:
             yield Router(topic, edge, pool, partial(_edge_now, directory, edge.clock, key_id))
+
+
+async def _route(bus: Bus, instance: str, router: Router) -> None:
+    await foreign_consumer(bus, instance, router).run()
 
 
 def _edge_now(directory: Directory, clock: Clock, key_id: str) -> Principal:

@@ -22,6 +22,7 @@ from libs.runtime.tracing import span
 from libs.schemas.events import CloseRequested
 from libs.schemas.values import microseconds
 from libs.store.pool import Pool, transaction
+from services.metering import metrics
 from services.metering.domain.closing import has_counted
 from services.metering.domain.intake import DEDUP_HORIZON
 from services.metering.domain.meters import Meter, Meters
@@ -39,6 +40,7 @@ CLOSES_TOPIC: Final = "close-requests"
 
 MAX_RECORDS: Final = 2_000  # of one batch; the bytes of a fetch (libs/bus) bound it where records hold many events
 MAX_FOREIGN_RECORDS: Final = 500  # of one fetch, as many requests as an edge takes in a second or so; each may be large
+STAND_PAUSE_S: Final = 60.0  # longer than the session of a member: then the group is empty, and its offset can be reset
 CLOSE_PAUSE_S: Final = 0.2  # how long a close that can be done may lie; one index look-up each time
 MAX_CLOSES: Final = 200  # tried on one look; a month's end has thousands, oldest first
 TELL_PAUSE_S: Final = (
@@ -73,6 +75,22 @@ def foreign_subscription(topic: str, instance: str) -> Subscription:
 def foreign_consumer(bus: Bus, instance: str, router: Router) -> Forwarder:
     """Return the consumer of a foreign topic."""
     return Forwarder(bus, foreign_subscription(router.topic, instance), router.route)
+
+
+async def stand_alone(topic: str, route: Callable[[], Awaitable[None]], pause_s: float = STAND_PAUSE_S) -> None:
+    """Run the router of `topic` until cancelled, begun anew after it stopped: its stop is no reason to stop the edge.
+
+    What made it stop (an offset that does not fit the log, or a fault of ours) is looked at again after each pause. It
+    passes nothing over by itself: closes and the watermark wait meanwhile, as they do for its lag.
+    """
+    while True:
+        metrics.ROUTER_STOPPED.replace(topic, [({"topic": topic}, 0)])
+        try:
+            await route()
+        except Exception:  # noqa: BLE001 - whatever it is, usage that comes by HTTP is not to wait for it
+            _log.critical("the router of %s stands still; it looks again in %g s", topic, pause_s, exc_info=True)
+        metrics.ROUTER_STOPPED.replace(topic, [({"topic": topic}, 1)])
+        await asyncio.sleep(pause_s)
 
 
 async def repeat(name: str, turn: Callable[[], Awaitable[bool]], pause_s: float) -> None:

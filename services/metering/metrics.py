@@ -40,6 +40,12 @@ CLOSE_AGE: Final = Snapshot(
     unit="s",
     description="how long the oldest of these waits, since its request was taken; 0 without one",
 )
+ROUTER_STOPPED: Final = Snapshot(
+    _METER,
+    "maestro.metering.router.stopped",
+    unit="{router}",
+    description="1 while the router of the bound topic `topic` stands still until somebody acts; the log says on what",
+)
 ROUTER_KEY_UNUSABLE: Final = Snapshot(
     _METER,
     "maestro.metering.router.key.unusable",

@@ -17,6 +17,8 @@ Place = tuple[str, str, int, int]  # consumer, topic, partition, offset
 GONE: Final = "the record is gone: its letter is older than the dead letter topic keeps it, or was deleted"
 GONE_AT_SOURCE: Final = "the record is gone: it was too large to be copied, and its topic does not hold it any more"
 
+UNREAD: Final = "the record cannot be read whole, so it cannot be published again; drop it, and have it sent anew"
+
 
 async def originals(bus: Bus, entries: Collection[Entry]) -> AsyncGenerator[tuple[Entry, Record], None]:
     """Yield each letter whose record still exists, with that record; the digest has been checked.

@@ -1,7 +1,7 @@
 """A dead letter as it lies on `<topic>-dlq`: the record byte for byte, and behind its headers ours: what failed.
 
-A record that is larger than its topic allows (a producer's compression can hide that) stays where it lies: its letter
-carries no bytes of it, and names topic, partition, offset and digest.
+A record that is larger than its topic allows (a producer's compression can hide that), or that could not be read whole,
+stays where it lies: its letter carries no bytes of it, and names topic, partition, offset and digest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from libs.bus.records import Headers, Record
+from libs.bus.records import MAX_HEADERS, Headers, Record
 from libs.bus.subscription import Poison
 from libs.runtime.tracing import TRACEPARENT, trace_id_of
 from libs.schemas import topics
@@ -43,6 +43,7 @@ BY_REFERENCE: Final = "reference"
 
 MAX_CAUSE_CHARS: Final = 1000  # enough to find the field that is wrong; never a copy of the record
 LENGTH_BYTES: Final = 4
+HEADER_BYTES: Final = 2 * LENGTH_BYTES  # the lengths of its name and value; Kafka writes two to ten
 NO_VALUE: Final = b"\xff" * LENGTH_BYTES  # Kafka's own length for what is null
 
 
@@ -91,7 +92,9 @@ def letter_of(poison: Poison, consumer: str) -> Letter:
         trace_id_of(traceparent),
         digest_of(record),
         size,
-        by_reference=size > topics.topic(record.topic).max_record_bytes,
+        by_reference=record.unread is not None
+        or len(record.headers) + len(OWN) > MAX_HEADERS
+        or size > topics.topic(record.topic).max_record_bytes,
     )
 
 
@@ -111,8 +114,8 @@ def own_headers(dead: Record) -> dict[str, str] | None:
 
 
 def size_of(record: Record) -> int:
-    """Return how many bytes of key, value and headers `record` has."""
-    return sum(len(part or b"") for part in _parts(record))
+    """Return how many bytes of key, value and headers `record` has, with what each header costs beside its text."""
+    return sum(len(part or b"") for part in _parts(record)) + HEADER_BYTES * len(record.headers)
 
 
 def digest_of(record: Record) -> str:

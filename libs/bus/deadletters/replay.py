@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from libs.bus.deadletters import register
-from libs.bus.deadletters.finding import GONE, GONE_AT_SOURCE, newest_of_keys, originals
+from libs.bus.deadletters.finding import GONE, GONE_AT_SOURCE, UNREAD, newest_of_keys, originals
 from libs.bus.deadletters.letter import size_of
 from libs.bus.deadletters.register import Entry, Sought, Taken
 from libs.bus.ports import Bus
@@ -92,6 +92,8 @@ class Desk:
 
     async def _chunk(self, chunk: Sequence[Found], act: Act, *, dry_run: bool) -> dict[int, Verdict]:
         verdicts = await self._superseded(chunk)
+        unread = [entry for entry, record in chunk if record.unread is not None]
+        verdicts |= {entry.id: Verdict(entry, "left alone", UNREAD) for entry in unread}
         due = [(entry, record) for entry, record in chunk if entry.id not in verdicts]
         if dry_run:
             return verdicts | {entry.id: Verdict(entry, "would be replayed") for entry, _ in due}

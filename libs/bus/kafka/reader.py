@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
 
 from libs.bus.kafka.access import KafkaAccess, connecting
+from libs.bus.kafka.batches import guard_consumers
 from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
 from libs.bus.kafka.subscriber import (
@@ -40,6 +41,7 @@ class KafkaReader:
         """Begin at `positions`, elsewhere at the log's start, and return each partition's read_committed end."""
         ends = await self._bus.end_offsets(self._topic)
         starts = {**await self._bus.start_offsets(self._topic), **(positions or {})}
+        guard_consumers()
         self._consumer = AIOKafkaConsumer(
             **self._access.client_settings(),
             client_id=f"reader.{self._topic}",

@@ -13,6 +13,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from libs.bus.kafka.access import KafkaAccess, connecting
+from libs.bus.kafka.batches import guard_consumers
 from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import in_our_words
 from libs.bus.kafka.groups import metadata_of
@@ -60,6 +61,7 @@ class KafkaSubscriber:
     async def start(self) -> None:
         """Join the group; raises Unavailable while broker or topic are missing."""
         self._idle.set()
+        guard_consumers()
         self._consumer = AIOKafkaConsumer(
             **self._access.client_settings(),
             **self._settings,
@@ -209,7 +211,10 @@ class _Rebalances(ConsumerRebalanceListener):
 
 def record_of(raw: FromAiokafka) -> Record:
     """Return our form of what aiokafka read."""
-    return Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, raw.headers, raw.timestamp)
+    headers, unread = raw.headers, None
+    if headers and headers[-1][0] is None:  # what `batches` says of a record that it could not read whole
+        headers, unread = headers[:-1], headers[-1][1].decode("utf-8")
+    return Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, headers, raw.timestamp, unread)
 
 
 def last_answers(consumer: FromAiokafka) -> dict[TopicPartition, Seen]:

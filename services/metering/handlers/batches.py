@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from libs.bus.records import Record
-from libs.bus.subscription import Poison, PoisonRecords, refused
+from libs.bus.subscription import Poison, PoisonRecords, refused, require_read
 from libs.runtime.errors import Rejected
 from libs.store.pool import Tx
 from services.metering import metrics
@@ -69,6 +69,7 @@ async def _events(records: Iterable[Record]) -> list[UsageEvent]:
     rested = 0
     for record in records:
         try:
+            require_read(record)
             events += decode(record.value)
         except Rejected as error:
             poisons.append(refused(record, error))

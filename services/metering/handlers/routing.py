@@ -16,7 +16,7 @@ from libs.access.principal import Principal
 from libs.bus import metrics as bus_metrics
 from libs.bus.deadletters.setting_aside import set_aside
 from libs.bus.records import Record
-from libs.bus.subscription import Poison
+from libs.bus.subscription import Poison, require_read
 from libs.runtime.crashpoints import crash_point
 from libs.runtime.errors import Rejected, Unavailable
 from libs.runtime.tracing import span
@@ -68,6 +68,7 @@ class Router:
     def _read(self, record: Record, caller: Principal, lot: _Lot) -> None:
         intake = self.edge.intake(caller.tenant, record.appended_at_ms * MILLISECOND_US)
         try:
+            require_read(record)
             taken = READERS[self.topic](intake, record.headers, record.value)
             refusal = refusal_of(taken)
         except Rejected as refused:

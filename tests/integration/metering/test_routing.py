@@ -11,6 +11,7 @@ import pytest
 
 from libs.access.keys import ApiKey, new_key
 from libs.bus.memory import MemoryBus
+from libs.bus.ports import Committed
 from libs.runtime.clock import ManualClock
 from libs.runtime.metrics import start_metrics
 from libs.schemas.topics import registry, topic
@@ -243,6 +244,25 @@ async def test_the_watermark_stands_still_while_usage_waits_on_a_foreign_topic(
 
     await eventually(moved, "the watermark is now, less the skew")
     assert stood_at < rfc3339(clock.now() - timedelta(minutes=59))
+
+
+async def test_a_router_that_stands_still_is_shown_and_leaves_the_edge_at_work(
+    bound: MeteringSettings, broker: MemoryBus, clock: ManualClock, edge_key: ApiKey
+) -> None:
+    start_metrics("metering")
+    await broker.commit_for("maestro.metering.router.usage-events", EVENTS, {0: Committed(999)})
+    async with metering_world(bound, broker, clock) as world:
+
+        async def shown() -> bool:
+            return exposed("maestro_metering_router_stopped", topic=EVENTS) == [1]
+
+        await eventually(shown, "the router of usage-events stands still")
+        tenant = await world.admitted(edge_key)
+        assert (await world.client.get("/readyz")).status_code == 200
+        assert (await world.send(tenant, world.event(tenant, "1", 5))).status_code == 204
+        await world.write(SPANS, exported(tenant, world.clock.now(), 1))
+        await world.until_total(tenant, 5)
+        await world.until_total(tenant, 1, "gql_calls")
 
 
 async def test_routing_a_whole_topic_again_changes_nothing(

@@ -55,7 +55,7 @@ def test_a_letter_says_where_the_record_lay_what_failed_and_in_which_trace() -> 
         "maestro_cause": "no \\0 type",
         "maestro_trace_id": TRACE,
         "maestro_digest": digest_of(traced),
-        "maestro_size": str(2 + len("traceparent") + 55),
+        "maestro_size": str(2 + len("traceparent") + 55 + 8),
         "maestro_payload": "inline",
     }
 

@@ -70,6 +70,13 @@ maestro_metering_router_key_unusable{topic="otlp_spans"} 0
     assert shown(found)[1].endswith(found.problem)
 
 
+def test_a_router_that_stands_still_is_named() -> None:
+    still = TEXT + 'maestro_metering_router_stopped{topic="otlp_spans"} 1.0\n'
+    going = TEXT + 'maestro_metering_router_stopped{topic="otlp_spans"} 0.0\n'
+    assert read("metering", still, NOW_S).problem == "the router of otlp_spans stands still: its log says why"
+    assert read("metering", going, NOW_S).problem == ""
+
+
 def test_what_a_service_does_not_tell_is_not_known() -> None:
     found = read("quota", "", NOW_S)
 
