@@ -73,10 +73,10 @@ def ask(client: httpx.Client, path: str, **query: str) -> Any:
     return json.loads(answer.text).get("data") if answer.status_code == 200 else None
 
 
-def wait_for(holds: Callable[[], Any], what: str) -> Any:
+def wait_for(holds: Callable[[], Any], what: Callable[[], str]) -> Any:
     deadline_s = time.monotonic() + WITHIN_S
     while not (found := holds()):
-        assert time.monotonic() < deadline_s, f"not so within {WITHIN_S:g} s: {what}"
+        assert time.monotonic() < deadline_s, f"not so within {WITHIN_S:g} s: {what()}"
         time.sleep(0.2)
     return found
 
@@ -97,9 +97,9 @@ def test_a_real_prometheus_scrapes_every_service_and_finds_every_metric_that_an_
         def missing() -> set[str]:
             return wanted - set(ask(client, "label/__name__/values") or ())
 
-        wait_for(lambda: ups() == sorted(one.name for one in SERVICES), f"all targets are up, not only {ups()}")
-        wait_for(lambda: not missing(), f"every metric is there but {missing()}")
-        rules = wait_for(lambda: ask(client, "rules"), "the rules are evaluated")
+        wait_for(lambda: ups() == sorted(one.name for one in SERVICES), lambda: f"all targets are up, not only {ups()}")
+        wait_for(lambda: not missing(), lambda: f"every metric is there but {missing()}")
+        rules = wait_for(lambda: ask(client, "rules"), lambda: "the rules are evaluated")
         labels = set(ask(client, "labels"))
 
     assert denied.status_code == 401
