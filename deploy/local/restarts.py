@@ -7,10 +7,19 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Death:
+    """When a process ended (seconds of one monotonic clock), and whether it had answered before."""
+
+    at: float
+    was_ready: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RestartPolicy:
     """Bounded exponential backoff over the deaths of the last `window_s` seconds.
 
-    A part that never answered gets fewer chances: its cause is likely in its settings and will not pass by itself.
+    A part that does not come to answer gets fewer chances: its cause is likely in its settings and will not pass by
+    itself. One that answered has shown that its settings are right: its deaths until then do not count among those.
     """
 
     first_delay_s: float = 0.2  # a killed service is back before a person notices
@@ -19,12 +28,22 @@ class RestartPolicy:
     deaths_before_ready: int = 3
     deaths_after_ready: int = 8  # with the delays below they fill the window: more would be a crash loop
 
-    def recent(self, deaths: Sequence[float], now: float) -> list[float]:
-        """The deaths that still count at `now` (seconds of one monotonic clock)."""
-        return [death for death in deaths if now - death < self.window_s]
+    def recent(self, deaths: Sequence[Death], now: float) -> list[Death]:
+        """The deaths that still count at `now`."""
+        return [death for death in deaths if now - death.at < self.window_s]
 
-    def delay(self, death_count: int, *, was_ready: bool) -> float | None:
-        """Seconds to wait before the next start after `death_count` recent deaths, or None to give up."""
-        if death_count >= (self.deaths_after_ready if was_ready else self.deaths_before_ready):
+    def delay(self, deaths: Sequence[Death]) -> float | None:
+        """Seconds to wait before the next start after these recent deaths, oldest first, or None to give up."""
+        if len(deaths) >= self.deaths_after_ready or _since_ready(deaths) >= self.deaths_before_ready:
             return None
-        return min(self.first_delay_s * 2.0 ** (death_count - 1), self.longest_delay_s)
+        return min(self.first_delay_s * 2.0 ** (len(deaths) - 1), self.longest_delay_s)
+
+
+def _since_ready(deaths: Sequence[Death]) -> int:
+    """How many deaths there were, up to the last one, of processes that did not come to answer."""
+    count = 0
+    for death in reversed(deaths):
+        if death.was_ready:
+            break
+        count += 1
+    return count

@@ -14,7 +14,7 @@ from deploy.local.logs import open_log
 from deploy.local.parts import NotReady, Part
 from deploy.local.places import Places
 from deploy.local.processes import Child
-from deploy.local.restarts import RestartPolicy
+from deploy.local.restarts import Death, RestartPolicy
 from deploy.local.status import Board, Changes, Phase
 
 TICK_S = 0.05  # how often a process is looked at, and a starting one asked
@@ -46,7 +46,7 @@ class Tender:
         self._board = board
         self._needs = needs
         self._policy = policy
-        self._deaths: list[float] = []
+        self._deaths: list[Death] = []
         self._retry = asyncio.Event()
         self._asked_anew = asyncio.Event()
         self._child: Child | None = None
@@ -192,8 +192,8 @@ class Tender:
         self.ready.clear()
         await self._end_process()
         now = time.monotonic()
-        self._deaths = [*self._policy.recent(self._deaths, now), now]
-        delay_s = self._policy.delay(len(self._deaths), was_ready=was_ready)
+        self._deaths = [*self._policy.recent(self._deaths, now), Death(now, was_ready)]
+        delay_s = self._policy.delay(self._deaths)
         if delay_s is None:
             await self._give_up(f"{how}, {len(self._deaths)} times within {self._policy.window_s:.0f} s")
             return

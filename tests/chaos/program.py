@@ -13,14 +13,12 @@ from typing import Final
 from deploy.local.parts import Part
 from deploy.local.places import Places
 from deploy.local.plan import plan_parts
-from deploy.local.restarts import RestartPolicy
 from deploy.local.services import SERVICES, Service
 from deploy.local.supervise import main
+from tests.support.patient_stack import PATIENT
 
 PROGRAM = "tests.chaos.program"
 OWN_PORTS: Final = range(20_000, 32_000)
-# A supervisor gives up on what dies all the time. Here it dies because we kill it.
-PATIENT = RestartPolicy(first_delay_s=0.1, longest_delay_s=0.5, deaths_before_ready=10_000, deaths_after_ready=10_000)
 
 
 def plan_chaos(places: Places, environ: Mapping[str, str]) -> list[Part]:

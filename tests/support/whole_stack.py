@@ -19,13 +19,14 @@ from pathlib import Path
 import pytest
 
 from deploy.local.accounts import unprivileged_account
-from deploy.local.control import SUPERVISOR_PROGRAM, bring_up, restart, take_down
+from deploy.local.control import bring_up, restart, take_down
 from deploy.local.places import Places, lay_places
 from deploy.local.settings import STATE_SETTING
 from deploy.local.status import PartStatus, Phase, StackStatus, live_status
 from libs.bus.kafka import KafkaAccess
 from samples.hello_tenant.stack import Stack, stack_of
 from tests.support.kafka import operator_access
+from tests.support.patient_stack import PROGRAM as PATIENT_PROGRAM
 
 RELAY_SEQUENCED = "relay.sequenced"  # the outbox rows have their sequences, Kafka has nothing
 RELAY_PUBLISHED = "relay.published"  # Kafka has the events, the outbox rows are not marked
@@ -102,8 +103,12 @@ class WholeStack:
         """Return when `holds` does; fail the test where that takes longer than BACK_WITHIN_S."""
         deadline = time.monotonic() + BACK_WITHIN_S
         while not holds():
-            assert time.monotonic() < deadline, f"waited {BACK_WITHIN_S:.0f} s for {what}"
+            assert time.monotonic() < deadline, f"waited {BACK_WITHIN_S:.0f} s for {what}: {self._complaints()}"
             time.sleep(LOOK_EVERY_S)
+
+    def _complaints(self) -> str:
+        status = live_status(self.places)
+        return _complaints(status) if status else "the supervisor is gone"
 
     def _is_ready(self) -> bool:
         status = live_status(self.places)
@@ -123,7 +128,7 @@ def stack() -> Iterator[WholeStack]:
 
 @contextmanager
 def standing(
-    program: str = SUPERVISOR_PROGRAM,
+    program: str = PATIENT_PROGRAM,
     told: Mapping[str, str] | None = None,
     prepare: Callable[[Path], None] = lambda _home: None,
 ) -> Iterator[WholeStack]:
@@ -149,4 +154,4 @@ def standing(
 
 
 def _complaints(status: StackStatus) -> str:
-    return "; ".join(f"{part.name}: {part.phase} {part.detail}" for part in status.parts)
+    return "; ".join(f"{part.name}: {part.phase} {part.detail}" for part in status.parts if not part.is_ready()) or "none"
