@@ -19,6 +19,7 @@ from libs.bus.kafka.subscriber import (
     POLL_WAIT_MS,
     last_answers,
     record_of,
+    refuse_dead,
 )
 from libs.bus.kafka.untyped import FromAiokafka
 from libs.bus.ports import Bus, Fetched, Seen
@@ -60,6 +61,7 @@ class KafkaReader:
 
     async def poll(self) -> Fetched:
         """Return the next records, none after a short wait."""
+        refuse_dead(self._consumer)
         with in_our_words(f"reading {self._topic}"):
             batches = await self._consumer.getmany(timeout_ms=POLL_WAIT_MS, max_records=MAX_RECORDS)
             positions = {

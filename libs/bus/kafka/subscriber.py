@@ -21,6 +21,7 @@ from libs.bus.kafka.untyped import FromAiokafka
 from libs.bus.marks import Mark
 from libs.bus.ports import Assigned, Committed, Fetched, Offsets, Seen
 from libs.bus.records import Record, TopicPartition
+from libs.runtime.errors import Unavailable
 
 POLL_WAIT_MS: Final = 250  # how long an idle poll waits: it bounds how late a new assignment is noticed
 FETCH_WAIT_MS: Final = 250  # how long the broker may hold a fetch that has nothing
@@ -97,6 +98,7 @@ class KafkaSubscriber:
         self._idle.set()
         batches: Mapping[KafkaPartition, list[FromAiokafka]] = {}
         if self._pending is None:
+            refuse_dead(self._consumer)
             with in_our_words(f"reading {', '.join(self._topics)}"):
                 batches = await self._consumer.getmany(timeout_ms=POLL_WAIT_MS, max_records=self._max_records)
         if self._pending is not None:
@@ -127,13 +129,14 @@ class KafkaSubscriber:
                 self._consumer.resume(target)
 
     def share_anew(self) -> None:
-        """Subscribe again: the broker shares anew when the group's leader does so, and it may be us.
+        """Join again: the broker shares anew when the group's leader does so, and it may be us.
 
-        What was assigned until now is void from here on, also an assignment that was not polled yet.
+        What was assigned until now is void from here on, also an assignment that was not polled yet. Not by subscribing
+        again: aiokafka's fetcher ends for good where a subscription is replaced just as its assignment comes.
         """
         self._generation += 1
         self._pending = None
-        self._consumer.subscribe(self._topics, listener=_Rebalances(self))
+        self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - it has no public way
 
     async def show_progress(self, marks: Mapping[TopicPartition, Mark]) -> None:
         """Note where we are; committed to the broker about once a second."""
@@ -207,6 +210,14 @@ class _Rebalances(ConsumerRebalanceListener):
     def on_partitions_assigned(self, assigned: set[KafkaPartition]) -> None:
         """Hold the partitions."""
         self._subscriber.hold(assigned)
+
+
+def refuse_dead(consumer: FromAiokafka) -> None:
+    """Raise Unavailable where aiokafka's own task of fetching has ended: it looks at it nowhere, and reads no more."""
+    fetching = consumer._fetcher.error_future  # noqa: SLF001 - it has no other way
+    if fetching.done():
+        why = "it was cancelled" if fetching.cancelled() else str(fetching.exception() or "it ended by itself")
+        raise Unavailable(f"the client fetches no more: {why}")
 
 
 def record_of(raw: FromAiokafka) -> Record:

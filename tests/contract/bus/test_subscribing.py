@@ -183,3 +183,19 @@ async def _records_of(subscriber: Subscriber) -> list[object]:
     got = await subscriber.poll()
     assert isinstance(got, Fetched)
     return list(got.records)
+
+
+async def test_a_member_that_asks_for_a_share_just_when_it_got_one_goes_on_reading(
+    bus: Bus, topic: TopicSpec, member: Join
+) -> None:
+    await numbers(bus, topic, 3)
+    subscriber = member("a")
+    await started(subscriber)
+    for _ in range(10):
+        subscriber.share_anew()
+        given = await assignment(subscriber)
+
+    subscriber.resume_at(from_the_start(given))
+    records, _ = await fetch(subscriber, 3)
+
+    assert [record.offset for record in records] == [0, 1, 2]
