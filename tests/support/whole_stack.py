@@ -154,4 +154,6 @@ def standing(
 
 
 def _complaints(status: StackStatus) -> str:
-    return "; ".join(f"{part.name}: {part.phase} {part.detail}" for part in status.parts if not part.is_ready()) or "none"
+    return "; ".join(
+        f"{part.name}: {part.phase} {part.detail}" for part in status.parts if part.phase is not Phase.READY
+    )

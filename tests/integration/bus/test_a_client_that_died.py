@@ -47,7 +47,7 @@ async def test_records_flow_again_after_the_clients_fetching_ended(
         async with at_work(Forwarder(broker.bus, subscription, take).run()):
             await put(broker.bus, topic.name, b"before")
             await eventually(lambda: has(b"before"), "what came before is forwarded")
-            fetching: asyncio.Task[None] = started[0]._consumer._fetcher.error_future  # noqa: SLF001 - the fault
+            fetching: asyncio.Task[None] = started[0]._consumer._fetcher.error_future
             fetching.cancel()
             await put(broker.bus, topic.name, b"after")
             await eventually(lambda: has(b"before", b"after"), "what came after is forwarded")
