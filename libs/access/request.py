@@ -12,6 +12,7 @@ from libs.access.door import Door
 from libs.access.errors import TooManyAttempts
 from libs.access.oidc.keyring import IssuerSilent
 from libs.access.principal import Principal
+from libs.runtime.actors import holds_token
 from libs.runtime.acts import Act, BadReason, reason_of
 from libs.runtime.errors import Unauthenticated, Unavailable
 from libs.runtime.openapi import with_refusals
@@ -78,8 +79,14 @@ Claimed = Annotated[Claim | None, Depends(claim_of)]
 
 
 async def act_of(request: Request, caller: Caller, maestro_reason: Annotated[str | None, Header()] = None) -> Act:
-    """Return who changes something and in which request; the header Maestro-Reason may say why (BadReason)."""
-    return Act(caller.key_id, request.state.request_id, reason_of(maestro_reason))
+    """Return who changes something, in which request, and why; raise BadReason.
+
+    The header Maestro-Reason says why. A person has to say it; a program with a key may.
+    """
+    reason = reason_of(maestro_reason)
+    if reason is None and holds_token(caller.key_id):
+        raise BadReason("a person who changes something says why: send the header Maestro-Reason")
+    return Act(caller.key_id, request.state.request_id, reason)
 
 
 Acting = Annotated[Act, Depends(act_of)]

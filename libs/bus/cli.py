@@ -17,6 +17,7 @@ from libs.runtime.acts import Act
 from libs.runtime.errors import MaestroError
 from libs.runtime.printable import printable
 from libs.runtime.settings import ServiceSettings
+from libs.schemas.topics import registry
 from libs.store.pool import Pool, open_pool
 from libs.store.roles import Role
 
@@ -105,6 +106,9 @@ async def _reset(pool: Pool, bus: Bus, chosen: argparse.Namespace, act: Act) -> 
 def _step(chosen: argparse.Namespace, partition: int, act: Act) -> Step:
     if not chosen.consumer.startswith(f"{chosen.service}."):
         raise BadReset(f"{chosen.consumer!r} is no consumer of {chosen.service}")
+    spec = registry().get(chosen.topic)
+    if spec is not None and chosen.service not in spec.consumers:  # an offset in it would stand for ever
+        raise BadReset(f"{chosen.service} does not read {chosen.topic}; that do {', '.join(sorted(spec.consumers))}")
     return Step(chosen.consumer, chosen.topic, partition, _target(chosen.to), act)
 
 

@@ -7,7 +7,8 @@ old, what waits a second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -18,6 +19,7 @@ from libs.bus.progress import SKEW_BOUND_MS
 from libs.bus.records import TopicPartition
 from libs.bus.subscription import Subscription
 from libs.runtime.clock import Clock
+from libs.runtime.errors import Broken
 from libs.schemas.values import microseconds
 from libs.store.pool import Pool, transaction
 
@@ -92,7 +94,7 @@ class Standings:
         asked_at_s = microseconds(self._clock.now()) / 1_000_000
         names = {one.source.topic for one in await self._stored()}
         names.update(*(of.topics for of in self._forwarded))
-        ids = await self._bus.topic_ids(names)
+        ids = await self._ids(names)
         ends = {name: await self._bus.end_offsets(name) for name in ids}
         # Asked after the ends: whoever has reached them by then has handled all that was appended before `asked_at_s`.
         stored = [one for one in await self._stored() if ids.get(one.source.topic) == one.topic_id]
@@ -100,6 +102,17 @@ class Standings:
         found = [await self._standing(one, ends[one.source.topic], asked_at_s) for one in reached]
         self._before = {(one.consumer, one.source): one.next for one in reached}
         return Look(found, asked_at_s)
+
+    async def _ids(self, names: Collection[str]) -> Mapping[str, UUID]:
+        """Return the topics' ids. One that the service may not see, as it did before an upgrade, hides no other."""
+        try:
+            return await self._bus.topic_ids(names)
+        except Broken:
+            found: dict[str, UUID] = {}
+            for name in names:
+                with suppress(Broken):
+                    found |= await self._bus.topic_ids([name])
+            return found
 
     async def _committed(self, ids: Mapping[str, UUID]) -> list[Reached]:
         """Return how far the forwarded are: at the log's start where they committed nothing of the topic as it is."""

@@ -17,7 +17,7 @@ from libs.bus.ports import Bus
 from libs.bus.standing import Standings
 from libs.bus.subscription import Subscription
 from libs.runtime.clock import Clock
-from libs.runtime.errors import Unavailable
+from libs.runtime.errors import Broken, Unavailable
 from libs.schemas import topics
 from libs.schemas.values import microseconds
 from libs.store.pool import Pool, Tx, transaction
@@ -66,7 +66,7 @@ class Vitals:
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     await self.sample()
-            except (Unavailable, TimeoutError) as error:
+            except (Unavailable, Broken, TimeoutError) as error:  # whoever only watches stops nothing
                 _log.warning("vitals are not known: %s", error)
                 metrics.forget_vitals(self._service)
             await asyncio.sleep(SAMPLE_S)

@@ -17,6 +17,7 @@ from typing import Final
 from libs.runtime.errors import Broken
 
 MIN_KEY_CHARS: Final = 32
+_PERSON: Final = "jwt_"  # no public id of a key holds an underscore
 _PSEUDONYM_BYTES: Final = 15  # 120 bits, 24 base32 characters: no two people meet
 
 
@@ -31,7 +32,7 @@ class Pseudonyms:
 
     def of(self, issuer: str, subject: str) -> str:
         """Return the name of the subject; lengths keep (a, bc) and (ab, c) apart."""
-        return "jwt_" + self._hashed(f"{len(issuer)}:{issuer}{subject}")
+        return _PERSON + self._hashed(f"{len(issuer)}:{issuer}{subject}")
 
     def of_login(self, login: str) -> str:
         """Return the name of who is logged in to the operating system as `login`."""
@@ -40,6 +41,11 @@ class Pseudonyms:
     def _hashed(self, told: str) -> str:
         digest = hmac.new(self._key, told.encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
         return base64.b32encode(digest[:_PSEUDONYM_BYTES]).decode("ascii").lower()
+
+
+def holds_token(actor: str) -> bool:
+    """Return whether `actor` came with a token: a person, not a program with a key."""
+    return actor.startswith(_PERSON)
 
 
 def own_login() -> str:

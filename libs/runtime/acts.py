@@ -11,10 +11,10 @@ MAX_REASON_CHARS: Final = 200  # a sentence; what needs more has a ticket to nam
 
 
 class BadReason(Rejected):
-    """The reason is too long, or holds characters that cannot be shown as they are."""
+    """The reason is too long, holds characters that cannot be shown as they are, or a person gave none."""
 
     code = "bad_reason"
-    title = "The reason cannot be kept"
+    title = "The reason is missing or cannot be kept"
 
 
 @dataclass(frozen=True, slots=True)

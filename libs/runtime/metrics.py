@@ -4,7 +4,8 @@ Every service declares its instruments once, in its own metrics.py; libs/bus and
 Names and units follow the OpenTelemetry semantic conventions; on `/metrics` they are Prometheus names (`s` becomes
 `_seconds`, a counter ends `_total`). Labels say topic, consumer, route, reason: never a tenant or anything as many.
 
-Source: OpenTelemetry semantic conventions (HTTP metrics), OpenTelemetry's Prometheus compatibility specification.
+Source: OpenTelemetry semantic conventions (HTTP and RPC metrics), OpenTelemetry's Prometheus compatibility
+specification.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ REQUEST_DURATION: Final = _METER.create_histogram(
     "http.server.request.duration",
     unit="s",
     description="requests by `http_route`, method and status; the route's template, never the path",
+    explicit_bucket_boundaries_advisory=DURATION_BOUNDS_S,
+)
+CALL_DURATION: Final = _METER.create_histogram(
+    "rpc.server.call.duration",
+    unit="s",
+    description="gRPC calls by `rpc_method` and status: from the call's headers to its answer, the message included",
     explicit_bucket_boundaries_advisory=DURATION_BOUNDS_S,
 )
 DENIED: Final = _METER.create_counter(

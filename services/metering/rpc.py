@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import unquote
@@ -34,6 +34,7 @@ from services.metering.errors import BadBody, BodyTooSlow
 from services.metering.handlers.edge import Gate, UsageEdge, sender_of
 
 TRACES: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
+EXPORT: Final = f"{TRACES}/Export"
 HEALTH: Final = "grpc.health.v1.Health"
 DRAIN_S: Final = 1.5  # beside the eight seconds that HTTP requests may take, below the ten that a supervisor grants
 
@@ -61,6 +62,8 @@ _CODES: Final = {
     503: grpc.StatusCode.UNAVAILABLE,
 }
 
+_STATUSES: Final = {status.value[0]: status for status in grpc.StatusCode}  # a context tells a status as its number
+
 _log = logging.getLogger(__name__)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -78,7 +81,7 @@ class TraceService:
     async def export(self, messages: AsyncIterator[bytes], context: Context) -> bytes:
         """Answer with an ExportTraceServiceResponse once the usage is durable, else with a status."""
         said = _metadata_of(context)
-        with span(f"{TRACES}/Export", parent=said.get(TRACEPARENT, ""), server=True):
+        with span(EXPORT, parent=said.get(TRACEPARENT, ""), server=True), _measured(EXPORT, context):
             try:
                 return await self._taken(messages, said, _address_of(context.peer()))
             except MaestroError as error:
@@ -88,7 +91,7 @@ class TraceService:
             except Exception:  # noqa: BLE001 - as for HTTP in libs/runtime/web.py: the unforeseen gets an answer, too
                 _log.exception("unexpected error")
                 refusal = Broken("unexpected error; its trace is in the log")
-        await _refuse(context, refusal)
+            await _refuse(context, refusal)
         raise refusal  # never reached: the refusal ends the call
 
     async def _taken(self, messages: AsyncIterator[bytes], said: dict[str, str], address: str) -> bytes:
@@ -120,6 +123,26 @@ async def serving(address: str, service: TraceService, ready: Ready) -> AsyncIte
         yield port
     finally:
         await server.stop(DRAIN_S)
+
+
+@contextmanager
+def _measured(method: str, context: Context) -> Iterator[None]:
+    """Measure a call by the status that it ended with; one that its caller gave up had none."""
+    loop_time_s = asyncio.get_running_loop().time
+    begun_s = loop_time_s()
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        metrics.CALL_DURATION.record(loop_time_s() - begun_s, _labels(method, context.code()))
+        raise
+    metrics.CALL_DURATION.record(loop_time_s() - begun_s, _labels(method, grpc.StatusCode.OK))
+
+
+def _labels(method: str, code: grpc.StatusCode | int) -> dict[str, str]:
+    status = _STATUSES[code] if isinstance(code, int) else code
+    return {"rpc.system.name": "grpc", "rpc.method": method, "rpc.response.status_code": status.name}
 
 
 def _handlers(

@@ -159,13 +159,13 @@ def test_the_operators_verb_resets_every_partition_and_says_what_it_did(
 ) -> None:
     settings = ServiceSettings(postgres_url=fresh_database("verb"), actor_key_file=actor_key, **kafka_settings(kafka))
     asyncio.run(_prepare(settings))
-    named = ["--service", "quota", "--consumer", "quota.any", "--topic", TOPIC, "--partition", "all"]
+    named = ["--service", "metering", "--consumer", "metering.any", "--topic", TOPIC, "--partition", "all"]
 
     done = main(["reset-offset", *named, "--to", "latest", "--reason", "the topic was made again"], lambda _: settings)
 
     lines = capsys.readouterr().out.splitlines()
     assert done == 0
-    assert [line.partition(":")[0] for line in lines] == [f"quota.any {TOPIC}[{number}]" for number in range(4)]
+    assert [line.partition(":")[0] for line in lines] == [f"metering.any {TOPIC}[{number}]" for number in range(4)]
 
 
 async def _prepare(settings: ServiceSettings) -> None:
@@ -183,6 +183,18 @@ def test_the_operators_verb_says_why_it_cannot(
 
     assert done == 1
     assert "there is no topic no-such-topic" in capsys.readouterr().err
+
+
+def test_the_operators_verb_refuses_a_topic_that_the_service_does_not_read(
+    fresh_database: Callable[..., str], kafka: KafkaAccess, actor_key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ServiceSettings(postgres_url=fresh_database("verb"), actor_key_file=actor_key, **kafka_settings(kafka))
+    named = ["--service", "quota", "--consumer", "quota.any", "--topic", TOPIC, "--partition", "0"]
+
+    done = main(["reset-offset", *named, "--to", "latest", "--reason", "any"], lambda _: settings)
+
+    assert done == 1
+    assert f"quota does not read {TOPIC}; that do metering" in capsys.readouterr().err
 
 
 async def test_a_group_that_keeps_its_offsets_in_the_broker_is_reset_there(broker: Broker, pool: Pool) -> None:

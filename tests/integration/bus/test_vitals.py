@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from libs.bus.forwarder import Forwarder
+from libs.bus.kafka import KafkaAccess
 from libs.bus.memory import MemoryBus
 from libs.bus.ports import Bus, Committed
 from libs.bus.records import Message, Record, TopicPartition
@@ -15,14 +16,15 @@ from libs.bus.standing import Standings
 from libs.bus.subscription import Subscription
 from libs.bus.vitals import Vitals, retention_used
 from libs.runtime.clock import ManualClock, SystemClock
-from libs.runtime.errors import Unavailable
+from libs.runtime.errors import Broken, Unavailable
 from libs.runtime.metrics import start_metrics
 from libs.schemas.topics import registry
 from libs.store.pool import Pool
-from tests.support.bus import fresh_name, say_names, spec
+from tests.support.bus import fresh_name, kafka_broker, say_names, spec
 from tests.support.conditions import eventually
 from tests.support.consuming import TENANTS, Tenants, Values, at_work, dead_letters, effects_are, relay_of
 from tests.support.exposed import exposed
+from tests.support.kafka import KafkaOf
 
 SHARDS = "usage-shards"
 
@@ -189,3 +191,23 @@ async def test_what_cannot_be_learnt_is_not_shown(memory: MemoryBus, pool: Pool)
             return not await is_shown()
 
         await eventually(is_gone, "a lag that may have changed unseen is not shown")
+
+
+async def test_an_offset_in_a_topic_that_the_service_may_not_see_hides_no_other(
+    kafka: KafkaAccess, kafka_of: KafkaOf, pool: Pool
+) -> None:
+    async with kafka_broker(kafka) as ours, kafka_broker(kafka_of("quota")) as quotas:
+        ids = await ours.bus.topic_ids(["usage-windows", "close-requests"])
+        for topic, topic_id in ids.items():
+            await pool.execute(
+                "INSERT INTO consumer_offset (consumer, topic_id, partition, topic, next, instance)"
+                " VALUES ('quota.any', $1, 0, $2, 0, '0')",
+                *(topic_id, topic),
+            )
+        with pytest.raises(Broken, match="does not allow it: topic close-requests"):
+            await quotas.bus.topic_ids(ids)
+
+        look = await Standings(pool, quotas.bus, SystemClock()).look()
+
+    assert len(ids) == 2
+    assert {topic for _, topic, _ in look.lags()} == {"usage-windows"}

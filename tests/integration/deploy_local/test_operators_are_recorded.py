@@ -65,9 +65,9 @@ def are_shown(stack: WholeStack, act: tuple[str, str], *wanted: tuple[str, str, 
     assert getpass.getuser() not in {one["actor"] for one in entries(stack, act)}
 
 
-@pytest.mark.parametrize("service", ["metering", "evidence"])
-def test_an_offset_that_was_reset(service: str, stack: WholeStack) -> None:
-    where = ("--service", service, "--consumer", f"{service}.nobody", "--topic", "invoices", "--partition", "0")
+@pytest.mark.parametrize(("service", "topic"), [("metering", "close-requests"), ("evidence", "invoices")])
+def test_an_offset_that_was_reset(service: str, topic: str, stack: WholeStack) -> None:
+    where = ("--service", service, "--consumer", f"{service}.nobody", "--topic", topic, "--partition", "0")
 
     act = run(stack, "bus", "reset-offset", *where, "--to", "earliest", "--reason", "ticket 7")
 

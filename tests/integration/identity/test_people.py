@@ -51,7 +51,8 @@ async def test_a_person_registers_a_tenant_and_is_recorded_under_a_pseudonym(
         person = token(MAY_REGISTER)
         me = (await identity.call("GET", "/v1/me", person)).json()
         made = await identity.call("POST", "/v1/tenants", person, body={"name": "Acme"}, maestro_reason="contract 9")
-        no_more = await identity.call("POST", "/v1/tenants", token("tenants:write"), body={"name": "Acme"})
+        less = token("tenants:write")
+        no_more = await identity.call("POST", "/v1/tenants", less, body={"name": "Acme"}, maestro_reason="contract 9")
         expired = await identity.call("GET", "/v1/me", token(MAY_REGISTER, exp=int(time.time()) - 300))
 
     assert (me["kind"], " ".join(me["scopes"]), me["key_id"][:4]) == ("operator", MAY_REGISTER, "jwt_")
@@ -61,3 +62,15 @@ async def test_a_person_registers_a_tenant_and_is_recorded_under_a_pseudonym(
     about = [value for value in said if made.json()["tenant"]["tenant_id"].encode() in value]
     assert any(me["key_id"].encode() in value and b"contract 9" in value for value in about)
     assert not [value for value in said if PERSON.encode() in value]
+
+
+async def test_a_person_who_does_not_say_why_changes_nothing(deployment: Deployment, tmp_path: Path) -> None:
+    async with trusting(deployment, tmp_path).running() as identity:
+        person = token(f"{MAY_REGISTER} tenants:read")
+        before = (await identity.call("GET", "/v1/tenants", person)).json()
+        silent = await identity.call("POST", "/v1/tenants", person, body={"name": "Acme"})
+        blank = await identity.call("POST", "/v1/tenants", person, body={"name": "Acme"}, maestro_reason=" ")
+        after = (await identity.call("GET", "/v1/tenants", person)).json()
+
+    assert [(one.status_code, one.json()["error"]) for one in (silent, blank)] == [(400, "bad_reason")] * 2
+    assert before["items"] == after["items"]

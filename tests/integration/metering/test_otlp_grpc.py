@@ -247,3 +247,16 @@ async def test_a_call_under_way_is_answered_before_the_server_ends(world: World)
         assert await answer == b""
         await ending
     await world.until_total(tenant, 1, CALLS)
+
+
+@pytest.mark.parametrize(("key", "status"), [("sender", "OK"), ("none", "UNAUTHENTICATED")])
+async def test_every_call_is_measured_by_the_status_that_it_ended_with(
+    world: World, client: OtlpClient, key: str, status: str
+) -> None:
+    start_metrics("metering")
+    tenant = await world.new_tenant()
+    given = {"none": "Bearer nonsense", "sender": bearer(world.keys[tenant])}
+    labels = {"rpc_method": EXPORT.removeprefix("/"), "rpc_response_status_code": status}
+    before = sum(exposed("rpc_server_call_duration_seconds_count", **labels))
+    await client.export(spans(world, tenant), given[key])
+    assert sum(exposed("rpc_server_call_duration_seconds_count", **labels)) == before + 1
