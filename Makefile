@@ -54,8 +54,8 @@ check: setup  ## linters, types, import rules
 unit: setup  ## the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/contract tests/architecture -q
 
-test: setup check  ## everything, on the real parts
-	@$(BIN)/python -m pytest
+test: setup check  ## everything, on the real parts, by two processes side by side
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 audit: setup  ## what is known against the pinned packages (asks the package index)
 	@$(BIN)/python -m deploy.supply_chain.audit

@@ -8,6 +8,7 @@ from hypothesis import settings
 
 pytest_plugins = [
     "tests.support.real_parts",
+    "tests.support.side_by_side",
     "tests.support.stack",
     "tests.support.watched",
     "tests.support.whole_stack",

@@ -27,23 +27,26 @@ PART_OF_FIXTURE: Final = {
 }
 NOTHING_REAL: Final = "no server (pure code)"
 OUTCOMES: Final = ("passed", "failed", "skipped")
+PROPERTY: Final = "real parts"
 
-_parts_of_test: dict[str, frozenset[str]] = {}
+_parts_of_test: dict[str, list[str]] = {}
 _outcome_of_test: dict[str, str] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Note for every test which real parts it stands on."""
+    """Note for every test which real parts it stands on; the note goes with its report, also from another process."""
     for item in items:
         # A parameter that names a fixture stands for it: one suite runs on a real part and on its twin in memory.
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         fixtures = [*getattr(item, "fixturenames", ()), *(one for one in parameters.values() if isinstance(one, str))]
-        parts = frozenset(PART_OF_FIXTURE[name] for name in fixtures if name in PART_OF_FIXTURE)
-        _parts_of_test[item.nodeid] = parts or frozenset({NOTHING_REAL})
+        parts = sorted({PART_OF_FIXTURE[name] for name in fixtures if name in PART_OF_FIXTURE})
+        item.user_properties.append((PROPERTY, parts or [NOTHING_REAL]))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep the worst outcome of a test's three phases."""
+    parts = dict(report.user_properties).get(PROPERTY)
+    _parts_of_test[report.nodeid] = parts if isinstance(parts, list) else []
     known = _outcome_of_test.get(report.nodeid)
     if known == "failed" or (report.when != "call" and report.outcome == "passed"):
         return
