@@ -81,11 +81,12 @@ Claimed = Annotated[Claim | None, Depends(claim_of)]
 async def act_of(request: Request, caller: Caller, maestro_reason: Annotated[str | None, Header()] = None) -> Act:
     """Return who changes something, in which request, and why; raise BadReason.
 
-    The header Maestro-Reason says why. A person has to say it; a program with a key may.
+    The header Maestro-Reason says why. Whoever may be a person has to say it: who comes with a token, and who holds an
+    operator's key. A tenant's program may.
     """
     reason = reason_of(maestro_reason)
-    if reason is None and holds_token(caller.key_id):
-        raise BadReason("a person who changes something says why: send the header Maestro-Reason")
+    if reason is None and (caller.kind == "operator" or holds_token(caller.key_id)):
+        raise BadReason("an operator, and whoever comes with a token, says why: send the header Maestro-Reason")
     return Act(caller.key_id, request.state.request_id, reason)
 
 

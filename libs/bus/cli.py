@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = _from
         if chosen.verb in PERMISSION_VERBS:
             return _show(asyncio.run(run_verb(chosen, settings_of(keeper_of(chosen.verb)))))
         settings = settings_of(chosen.service)
-        act = act_of_operator(settings, chosen.reason, needs_reason=True)
+        act = act_of_operator(settings, chosen.reason)
         print(f"maestro bus: {announcement(act)}", file=sys.stderr)
         lines = asyncio.run(_run(chosen, settings, act))
     except MaestroError as error:

@@ -25,17 +25,16 @@ NOT_GIVEN: Final = "not given"  # in tables of ours whose reason is no event's
 BROKERS_KEEPER: Final = "identity"  # whose store keeps what is done to the broker
 
 
-def act_of_operator(settings: ServiceSettings, reason: str | None, *, needs_reason: bool) -> Act:
+def act_of_operator(settings: ServiceSettings, reason: str | None) -> Act:
     """Return the act of who runs this command, under a request id of its own.
 
-    Raises BadReason for a reason that cannot be kept, or for none where one is needed; Broken without the key of
-    pseudonyms.
+    Raises BadReason for no reason, or one that cannot be kept; Broken without the key of pseudonyms.
     """
     key = secret_from(settings.actor_key_file)
     if key is None:
         raise Broken("MAESTRO_ACTOR_KEY_FILE names no key for the pseudonym of who runs this command")
     kept = None if reason is None else checked_reason(reason, given_by="--reason")
-    if needs_reason and kept is None:
+    if kept is None:
         raise BadReason("say why by --reason")
     return Act(Pseudonyms(key).of_login(own_login()), uuid.uuid4().hex, kept)
 

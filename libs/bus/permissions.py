@@ -129,7 +129,7 @@ async def _remove_user(chosen: argparse.Namespace, settings: ServiceSettings, op
 
 @asynccontextmanager
 async def _recorded(chosen: argparse.Namespace, settings: ServiceSettings) -> AsyncIterator[BrokersRecord]:
-    act = act_of_operator(settings, chosen.reason, needs_reason=False)
+    act = act_of_operator(settings, chosen.reason)
     sys.stderr.write(f"maestro bus: {announcement(act)}\n")
     async with brokers_record(settings, act) as record:
         yield record

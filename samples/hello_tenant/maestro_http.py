@@ -22,6 +22,7 @@ RETRY_EVERY_S = 0.5
 ASK_EVERY_S = 0.2
 TIMEOUT_S = 30.0
 PAGE = 100
+REASON = "Hello-Tenant, the demo"  # an operator says why of every change
 OTLP = "application/x-protobuf"
 METRICS = ("gql_calls", "ingest_events", "storage_gb")
 INVOICE_FILES = ("invoice.json", "invoice.csv", "manifest.json", "manifest.json.sigstore.json")
@@ -121,7 +122,7 @@ class Maestro:
             parameters["cursor"] = page["next_cursor"]
 
     def _post(self, url: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> dict[str, Any]:
-        own = {"idempotency-key": str(uuid.uuid4()), **(headers or {})}
+        own = {"idempotency-key": str(uuid.uuid4()), "maestro-reason": REASON, **(headers or {})}
         answer: dict[str, Any] = self._send("POST", url, self._stack.operator_key, json=body, headers=own).json()
         return answer
 

@@ -93,7 +93,7 @@ class Customer:
 
     def _ask(self, method: str, url: str, key: str, **request: Any) -> dict[str, Any]:
         """Make a call, and again while the service is away or does not know the key yet. Raises NotInTime."""
-        headers = {"authorization": f"Bearer {key}"}
+        headers = {"authorization": f"Bearer {key}", "maestro-reason": "a test of exactness"}
         if method == "POST":
             headers["idempotency-key"] = str(uuid.uuid4())
         last = ""

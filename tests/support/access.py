@@ -16,6 +16,7 @@ from libs.schemas.values import TenantId
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 ENV = "local"
+WHY = {"maestro-reason": "a test"}  # what operators have to say of every change
 
 
 def tenant_id(number: int) -> TenantId:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import httpx
 from fastapi import FastAPI
 
+from tests.support.access import WHY
 from tests.support.watched import watched
 
 GUESSES: Final = 200  # more than any address may get wrong
@@ -57,7 +58,7 @@ class Stage:
     async def answer(self, ask: Ask) -> httpx.Response:
         """Send a request."""
         transport = httpx.ASGITransport(watched(self.app), raise_app_exceptions=False, client=(ask.address, 1))
-        headers = dict(ask.headers)
+        headers = WHY | dict(ask.headers)
         if ask.key:
             headers["authorization"] = f"Bearer {self.keys.get(ask.key, ask.key)}"
         url = ask.route.format(**{**self.names, **ask.names})

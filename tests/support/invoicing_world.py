@@ -26,7 +26,7 @@ from libs.store.pool import Pool
 from services.invoicing.app import create
 from services.invoicing.domain.windows import WindowCopy
 from services.invoicing.settings import InvoicingSettings
-from tests.support.access import bearer, key_changed, tenant_changed
+from tests.support.access import WHY, bearer, key_changed, tenant_changed
 from tests.support.conditions import WITHIN_S, eventually
 from tests.support.invoicing import (
     AFTER,
@@ -109,7 +109,7 @@ class World:
 
     async def close(self, key: ApiKey, period: str, body: Json | None = None, **headers: str) -> httpx.Response:
         """POST a close as the holder of `key`."""
-        sent = {"authorization": bearer(key), **headers}
+        sent = WHY | {"authorization": bearer(key), **headers}
         return await self.client.post(f"/v1/invoices/{period}/close", json=body, headers=sent)
 
     async def until_known(self, key: ApiKey, tenant: TenantId, period: str) -> Json:

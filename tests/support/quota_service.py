@@ -30,7 +30,7 @@ from libs.schemas.events import EventModel, KeyKind, WindowTotalled
 from libs.schemas.values import TenantId
 from services.quota.app import create
 from services.quota.settings import QuotaSettings
-from tests.support.access import ENV, NOW, key_changed, tenant_changed
+from tests.support.access import ENV, NOW, WHY, key_changed, tenant_changed
 from tests.support.conditions import eventually
 from tests.support.kafka import KafkaOf, kafka_settings
 from tests.support.watched import watched
@@ -75,7 +75,7 @@ class Quota:
 
     async def call(self, method: str, path: str, key: str, body: object = None) -> httpx.Response:
         """Send a request with `key`."""
-        return await self.client.request(method, path, json=body, headers={"authorization": f"Bearer {key}"})
+        return await self.client.request(method, path, json=body, headers=WHY | {"authorization": f"Bearer {key}"})
 
     async def check(self, key: str, **asked: object) -> httpx.Response:
         """Ask POST /v1/check, of `qps` unless `asked` says more."""

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _filters(replay, named=True)
     replay.add_argument("--dry-run", action="store_true", help="say what would be done")
     replay.add_argument("--again", action="store_true", help="also what was replayed before and not seen to be taken")
-    replay.add_argument("--reason", help="what was mended; kept with the letter")
+    replay.add_argument("--reason", help="what was mended, kept with the letter; only a dry run needs none")
     drop = verbs.add_parser("drop", help="give records up; who did, when and why is kept")
     _filters(drop, named=True)
     drop.add_argument("--reason", required=True, help="why they are not needed; kept with the letter")
@@ -170,22 +170,23 @@ async def _replay(chosen: argparse.Namespace, settings_of: SettingsOf) -> int:
     async def replay(desk: Desk, entries: Sequence[Entry], act: Act) -> list[Verdict]:
         return await desk.replay(entries, act, again=chosen.again, dry_run=chosen.dry_run)
 
-    return await _decide(chosen, settings_of, replay, needs_reason=False)
+    return await _decide(chosen, settings_of, replay)
 
 
 async def _drop(chosen: argparse.Namespace, settings_of: SettingsOf) -> int:
     async def drop(desk: Desk, entries: Sequence[Entry], act: Act) -> list[Verdict]:
         return await desk.drop(entries, act)
 
-    return await _decide(chosen, settings_of, drop, needs_reason=True)
+    return await _decide(chosen, settings_of, drop)
 
 
-async def _decide(chosen: argparse.Namespace, settings_of: SettingsOf, deed: Deed, *, needs_reason: bool) -> int:
+async def _decide(chosen: argparse.Namespace, settings_of: SettingsOf, deed: Deed) -> int:
     """Do `deed(desk, entries, act)` service by service, and say what became of every letter."""
     verdicts: list[tuple[str, Verdict]] = []
     meant = _meant(chosen)
-    act = act_of_operator(settings_of(next(iter(meant))), chosen.reason, needs_reason=needs_reason)
-    if not (chosen.verb == "replay" and chosen.dry_run):
+    changes_nothing = chosen.verb == "replay" and chosen.dry_run
+    act = act_of_operator(settings_of(next(iter(meant))), "a dry run" if changes_nothing else chosen.reason)
+    if not changes_nothing:
         print(f"maestro dlq: {announcement(act)}", file=sys.stderr)
     for service, sought in meant.items():
         async with _desk(service, settings_of) as desk:

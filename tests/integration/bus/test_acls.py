@@ -23,6 +23,7 @@ from tests.support.kafka_attempts import client_of, may_read, may_write
 from tests.support.stack import in_own_loop
 
 TOO_MUCH = Acl("quota", Operation.WRITE, Resource.TOPIC, "invoices")
+WHY = ("--reason", "a test")
 NEEDED = Acl("quota", Operation.READ, Resource.TOPIC, "usage-windows")
 
 
@@ -91,7 +92,7 @@ def test_the_verb_shows_drift_and_another_puts_it_right(
 
     assert main(["acls"], lambda _: settings) == 1
     assert capsys.readouterr().out == "extra    quota: allows write on topic invoices\n"
-    assert main(["provision"], lambda _: settings) == 0
+    assert main(["provision", *WHY], lambda _: settings) == 0
     assert capsys.readouterr().out == "removed  quota: allows write on topic invoices\n"
     assert main(["acls"], lambda _: settings) == 0
     assert capsys.readouterr().out == "the ACLs are those of proto/topics\n"
@@ -103,7 +104,7 @@ async def _widen(kafka: KafkaAccess) -> None:
 
 
 def test_a_login_that_no_topic_knows_is_not_made(settings: ServiceSettings, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["add-user", "a-stranger"], lambda _: settings) == 1
+    assert main(["add-user", "a-stranger", *WHY], lambda _: settings) == 1
     assert (
         "'a-stranger' is none of: evidence, identity, invoicing, metering, quota, collector[.<name>]"
         in capsys.readouterr().err
@@ -116,7 +117,7 @@ def test_a_login_is_made_with_a_password_that_only_its_file_tells(
     before = kafka_of("evidence").password_file
     assert before is not None
 
-    assert main(["add-user", "evidence"], lambda _: settings) == 0
+    assert main(["add-user", "evidence", *WHY], lambda _: settings) == 0
 
     made = settings.state_dir / "secrets" / "evidence.kafka.password"
     said = capsys.readouterr().out
@@ -124,7 +125,7 @@ def test_a_login_is_made_with_a_password_that_only_its_file_tells(
     assert str(made) in said
     assert password(made) not in said
     in_own_loop(_logs_in(replace(kafka_of("evidence"), password_file=made)))
-    assert main(["add-user", "evidence", "--password-file", str(before)], lambda _: settings) == 0
+    assert main(["add-user", "evidence", "--password-file", str(before), *WHY], lambda _: settings) == 0
 
 
 async def _logs_in(access: KafkaAccess) -> None:
@@ -136,7 +137,7 @@ def test_a_producer_that_a_topic_names_writes_there_and_does_nothing_else_until_
     settings: ServiceSettings, kafka: KafkaAccess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = settings.state_dir / "secrets" / "collector.first.kafka.password"
-    assert main(["add-user", "collector.first"], lambda _: settings) == 0
+    assert main(["add-user", "collector.first", *WHY], lambda _: settings) == 0
     assert "added    collector.first: allows write on topic otlp_spans" in capsys.readouterr().out
     collector = replace(kafka, user="collector.first", password_file=file)
 
@@ -144,7 +145,7 @@ def test_a_producer_that_a_topic_names_writes_there_and_does_nothing_else_until_
 
     assert found == {"otlp_spans": (False, True), "usage-events": (False, False), "usage-shards": (False, False)}
     assert main(["acls"], lambda _: settings) == 0
-    assert main(["remove-user", "collector.first"], lambda _: settings) == 0
+    assert main(["remove-user", "collector.first", *WHY], lambda _: settings) == 0
     with pytest.raises(Broken, match=r"refuses the login of 'collector\.first'"):
         in_own_loop(_logs_in(collector))
 

@@ -85,7 +85,7 @@ async def test_a_letter_is_listed_shown_replayed_once_and_says_what_was_done(
     [entry] = await recorded(setting.pool, "quota")
     assert (entry.action, entry.subject) == ("dead_letter.replay_begun", f"dead_letter/{setting.letter[6:]}")
     assert (entry.request_id, entry.actor, entry.reason) == (*request.groups(), "mended")
-    code, said, _ = await maestro("replay", setting.letter)
+    code, said, _ = await maestro("replay", setting.letter, "--reason", "again")
     assert (code, "was replayed before" in said) == (4, True)
 
     done = json.loads((await maestro("show", setting.letter, "--json"))[1])
@@ -99,9 +99,10 @@ async def test_what_a_sender_wrote_moves_no_cursor(setting: Setting, maestro: Ru
         assert "bad \\u202e is refused" in shown
 
 
-async def test_a_drop_needs_a_reason_and_keeps_it(setting: Setting, maestro: Run) -> None:
+async def test_a_decision_needs_a_reason_and_keeps_it(setting: Setting, maestro: Run) -> None:
     with pytest.raises(SystemExit):
         await maestro("drop", setting.letter)
+    assert (await maestro("replay", setting.letter))[0] == 1
     assert (await maestro("drop", setting.letter, "--reason", " "))[0] == 1
     assert (await maestro("drop", setting.letter, "--reason", "a\u202eb"))[0] == 1
     assert await recorded(setting.pool, "quota") == []
@@ -111,13 +112,13 @@ async def test_a_drop_needs_a_reason_and_keeps_it(setting: Setting, maestro: Run
     [entry] = await recorded(setting.pool, "quota")
     assert (entry.action, entry.reason) == ("dead_letter.dropped", "a test of the sender's")
     assert entry.details["consumer"] == setting.tenants.name
-    assert (await maestro("replay", setting.letter))[0] == 4
+    assert (await maestro("replay", setting.letter, "--reason", "again"))[0] == 4
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("replay",), "say which by"),
+        (("replay", "--reason", "mended"), "say which by"),
         (("show", "quota/999999"), "has no letter 999999"),
         (("show", "nobody/1"), "<service>/<number>"),
     ],

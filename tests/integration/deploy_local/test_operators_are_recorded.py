@@ -94,7 +94,7 @@ async def _letter() -> int:
 
 def test_a_login_at_the_broker_that_was_made_and_removed(stack: WholeStack) -> None:
     made = run(stack, "bus", "add-user", "collector.recorded", "--reason", "contract 8")
-    removed = run(stack, "bus", "remove-user", "collector.recorded")
+    removed = run(stack, "bus", "remove-user", "collector.recorded", "--reason", "contract 8 is over")
 
     login = "login/collector.recorded"
     are_shown(
@@ -106,8 +106,8 @@ def test_a_login_at_the_broker_that_was_made_and_removed(stack: WholeStack) -> N
     are_shown(
         stack,
         removed,
-        ("identity", "broker_login.remove_begun", login, None),
-        ("identity", "broker_login.removed", login, None),
+        ("identity", "broker_login.remove_begun", login, "contract 8 is over"),
+        ("identity", "broker_login.removed", login, "contract 8 is over"),
     )
 
 
@@ -124,3 +124,17 @@ def test_rights_at_the_broker_that_were_put_right(stack: WholeStack) -> None:
 async def _widen(kafka: KafkaAccess) -> None:
     async with administration(kafka) as broker:
         await broker.change_acls(add=[TOO_MUCH])
+
+
+@pytest.mark.parametrize("verb", ["provision", "add-user", "remove-user"])
+def test_who_does_not_say_why_changes_nothing_at_the_broker(verb: str, stack: WholeStack) -> None:
+    in_own_loop(_widen(stack.kafka))  # so that there is something to put right
+    user = [] if verb == "provision" else ["collector.silent"]
+    command = [sys.executable, "-m", "deploy.local", "bus", verb, *user]
+
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=stack.environ, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert (done.returncode, "say why by --reason" in done.stderr) == (1, True)
+    assert run(stack, "bus", "provision", "--reason", "the end of a test")

@@ -21,7 +21,7 @@ from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.schemas.events import Limits, PlanChanged, PriceMap
 from services.identity.app import create
 from services.identity.settings import IdentitySettings
-from tests.support.access import ENV, NOW
+from tests.support.access import ENV, NOW, WHY
 from tests.support.conditions import eventually
 from tests.support.kafka import KafkaOf, kafka_settings
 from tests.support.served import served
@@ -67,6 +67,8 @@ class Identity:
         """Send a request, as the operator unless another key is given; `headers` are written with underscores."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         sent["authorization"] = f"Bearer {key or self.operator}"
+        if key is None:
+            sent = WHY | sent
         return await self.client.request(method, path, json=body, headers=sent)
 
     async def new_tenant(self, name: str = "Acme") -> tuple[str, str]:

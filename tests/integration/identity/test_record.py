@@ -114,7 +114,7 @@ async def test_every_change_names_its_actor_its_request_and_its_reason(
     assert [tuple(change) for change in changes] == [
         ("tenant.registered", f"tenant/{acme}", operator_id, "req-1", "signed contract 7"),
         ("key.issued", f"key/{key_id}", operator_id, "req-1", "signed contract 7"),
-        ("key.revoked", f"key/{key_id}", operator_id, "req-2", None),
+        ("key.revoked", f"key/{key_id}", operator_id, "req-2", "a test"),
     ]
 
 
@@ -136,8 +136,8 @@ async def test_every_change_is_said_for_the_record_of_changes_and_a_repeated_one
     assert [(one.action, one.subject, one.reason) for one in changes[:4]] == [
         ("tenant.registered", f"tenant/{acme}", "signed contract 8"),
         ("key.issued", f"key/{key_id}", "signed contract 8"),
-        ("key.revoked", f"key/{key_id}", None),
-        ("tenant.registered", f"tenant/{last}", None),
+        ("key.revoked", f"key/{key_id}", "a test"),
+        ("tenant.registered", f"tenant/{last}", "a test"),
     ]
     assert {one.actor for one in changes} == {identity.operator.split("_")[2]}
     assert {one.tenant_id for one in changes} == {acme, last}

@@ -10,7 +10,7 @@ import pytest
 
 from services.identity.app import create
 from services.identity.settings import IdentitySettings
-from tests.support.access import ENV, api_key, bearer, door_of, key_changed, tenant_changed, tenant_id
+from tests.support.access import ENV, WHY, api_key, bearer, door_of, key_changed, tenant_changed, tenant_id
 
 A = tenant_id(1)
 POWERLESS, EDGE, OPERATOR = api_key(1), api_key(2), api_key(3)
@@ -125,7 +125,7 @@ async def test_an_operator_without_the_scope_does_not_read_tenants(client: httpx
 async def test_a_request_that_is_not_well_formed_is_told_where(
     client: httpx.AsyncClient, path: str, body: dict[str, object], at: str
 ) -> None:
-    answer = await client.post(path, json=body, headers={"authorization": bearer(OPERATOR)})
+    answer = await client.post(path, json=body, headers=WHY | {"authorization": bearer(OPERATOR)})
 
     assert (answer.status_code, answer.json()["error"]) == (400, "malformed")
     assert at in [one["at"] for one in answer.json()["errors"]]
@@ -133,7 +133,7 @@ async def test_a_request_that_is_not_well_formed_is_told_where(
 
 @pytest.mark.parametrize("key_id", ["no-key-id", "%00", "x" * 500, "a" * 15, "a" * 17])
 async def test_what_is_no_key_id_cannot_be_revoked(client: httpx.AsyncClient, key_id: str) -> None:
-    answer = await client.delete(f"/v1/keys/{key_id}", headers={"authorization": bearer(OPERATOR)})
+    answer = await client.delete(f"/v1/keys/{key_id}", headers=WHY | {"authorization": bearer(OPERATOR)})
 
     assert (answer.status_code, answer.json()["error"]) == (400, "malformed")
 
