@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 from deploy.contracts.narrowing import Shape, lost, narrowed
@@ -12,6 +12,7 @@ Json = dict[str, Any]
 Found = Iterator[tuple[str, str]]
 
 REMOVABLE_ON: Final = "x-removable-on"  # beside `deprecated: true` of an operation
+WINDOW: Final = timedelta(days=90)  # the time that whoever calls a deprecated route has at least, as for event types
 
 
 def http_breaks(old: Json, new: Json, today: date) -> Found:
@@ -25,14 +26,29 @@ def http_breaks(old: Json, new: Json, today: date) -> Found:
             for method, operation in operations.items():
                 where = f"{service} {method.upper()} {path}"
                 after = now["paths"].get(path, {}).get(method)
-                found = _removed(operation, today) if after is None else _changed(before, now, operation, after)
-                yield from ((where, what) for what in found)
+                if after is None:
+                    yield from ((where, what) for what in _removed(operation, today))
+                    continue
+                yield from ((where, what) for what in _deprecated(operation, after, today))
+                yield from ((where, what) for what in _changed(before, now, operation, after))
 
 
 def _removed(operation: Json, today: date) -> Iterator[str]:
     is_over = operation.get("deprecated") and date.fromisoformat(operation[REMOVABLE_ON]) <= today
     if not is_over:
         yield "the route was removed"
+
+
+def _deprecated(old: Json, new: Json, today: date) -> Iterator[str]:
+    """Yield what is wrong with the day on which a deprecated route may go: too near, or nearer than was said."""
+    if not new.get("deprecated"):
+        return
+    removable_on = date.fromisoformat(new[REMOVABLE_ON])
+    if old.get("deprecated"):
+        if removable_on < date.fromisoformat(old[REMOVABLE_ON]):
+            yield f"it may go earlier than was said, on {removable_on}"
+    elif removable_on < today + WINDOW:
+        yield f"it is deprecated for fewer than {WINDOW.days} days"
 
 
 def _changed(before: Json, now: Json, old: Json, new: Json) -> Iterator[str]:

@@ -324,7 +324,7 @@ def test_a_change_that_a_client_from_before_does_not_survive_breaks_a_route(chan
         ),
         pytest.param({"security": [{"ApiKey": []}, {"Token": []}]}, id="other credentials too"),
         pytest.param({"security": []}, id="open to all"),
-        pytest.param({"deprecated": True, "x-removable-on": "2027-01-01"}, id="deprecated"),
+        pytest.param({"deprecated": True, "x-removable-on": "2027-02-22"}, id="deprecated"),
     ],
 )
 def test_a_change_that_clients_survive_breaks_no_route(changes: Json) -> None:
@@ -341,6 +341,16 @@ def test_a_removed_route_and_a_removed_service_break() -> None:
 def test_a_deprecated_route_goes_on_its_day(removable_on: str, count: int) -> None:
     old = ROUTE | {"deprecated": True, "x-removable-on": removable_on}
     assert len(list(http_breaks(service(old), {"maker": {"paths": {}, "components": {}}}, TODAY))) == count
+
+
+def test_a_route_is_deprecated_for_ninety_days_at_least_and_its_day_comes_no_nearer() -> None:
+    soon, later = ({"deprecated": True, "x-removable-on": day} for day in ("2027-02-21", "2027-02-23"))
+
+    assert changed(**soon) == ["it is deprecated for fewer than 90 days"]
+    assert [what for _, what in http_breaks(service(ROUTE | later), service(ROUTE | soon), TODAY)] == [
+        "it may go earlier than was said, on 2027-02-21"
+    ]
+    assert list(http_breaks(service(ROUTE | soon), service(ROUTE | later), TODAY)) == []
 
 
 def test_an_open_route_that_asks_for_credentials_breaks() -> None:
