@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ Readiness = Callable[[], Awaitable[None]]
 
 _LOG = logging.getLogger(__name__)
 DRAIN_S: Final = 8  # below the ten seconds that a supervisor grants before it kills
+_ENDING: Final = "the process ends, and nothing is known of the request: send it again"
 _MAX_REQUEST_ID_CHARS: Final = 128
 _METRICS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {metrics.MEDIA_TYPE.partition(";")[0]: {"schema": {"type": "string"}}}}
@@ -79,7 +81,10 @@ class Health(BaseModel):
 
 
 class Edge:
-    """Outermost layer of ours: one span per request (child of the caller's), a request id, an answer to any error."""
+    """Outermost layer of ours: one span per request (child of the caller's), a request id, an answer to any error.
+
+    A request that the server cancels, since it ends, is answered too: uvicorn would say 500, and not when to come back.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap `app`."""
@@ -106,6 +111,10 @@ class Edge:
         with span(scope["method"], parent=traceparent, server=True) as current:
             try:
                 await self._app(scope, receive, _in_our_words(scope, receive, send_with_id))
+            except asyncio.CancelledError:  # the server ends, and has waited for as long as it may (DRAIN_S)
+                if not started:
+                    await answer(Unavailable(_ENDING), Request(scope))(scope, receive, send_with_id)
+                raise
             except Exception as error:  # the one broad except: what nobody foresaw still gets an answer and a log line
                 if started:
                     raise

@@ -23,7 +23,7 @@ ACCEPTED: Final = ""
 EVENTS_TOPIC: Final = "usage-events"
 SPANS_TOPIC: Final = "otlp_spans"
 WITHIN_S: Final = 15.0
-COMES_BACK: Final = frozenset({401, 429, 500, 502, 503, 504})  # 401: a process that starts has not read the keys yet
+COMES_BACK: Final = frozenset({401, 429, 502, 503, 504})  # 401: a process that starts has not read the keys yet
 FINAL: Final = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,

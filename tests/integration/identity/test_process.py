@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ from tests.support.kafka import kafka_environment
 CHECKOUT = Path(__file__).resolve().parents[3]
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
+GRACE_S = 10.0  # of a supervisor, before it kills
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def free_port() -> int:
@@ -75,6 +78,31 @@ async def test_a_process_that_is_asked_to_stop_does(deployment: Deployment) -> N
         await asyncio.wait_for(process.wait(), STOP_WITHIN_S)
 
     assert process.returncode in {0, -signal.SIGTERM}
+
+
+async def test_a_request_that_is_still_open_when_the_drain_ends_is_told_to_come_again(deployment: Deployment) -> None:
+    async with process_of(deployment) as (process, identity), begun_upload(identity) as reader:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(GRACE_S):
+            head, _, body = (await reader.read()).decode().lower().partition("\r\n\r\n")
+
+    assert head.startswith("http/1.1 503 ")
+    assert {"content-type: application/problem+json", "retry-after: 1"} <= set(head.split("\r\n"))
+    assert json.loads(body)["error"] == "unavailable"
+
+
+@asynccontextmanager
+async def begun_upload(identity: Identity) -> AsyncIterator[asyncio.StreamReader]:
+    """Begin a request that the service waits for the body of, and send none."""
+    url = identity.client.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    head = ("POST /v1/tenants HTTP/1.1", f"host: {url.host}", "expect: 100-continue", "content-length: 17", "", "")
+    writer.write("\r\n".join(head).encode())
+    try:
+        assert await reader.readexactly(len(GO_ON)) == GO_ON  # so it was taken in, and is open now
+        yield reader
+    finally:
+        writer.close()
 
 
 async def test_what_was_answered_outlives_a_kill_and_is_told_by_the_next_process(deployment: Deployment) -> None:

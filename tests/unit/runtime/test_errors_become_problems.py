@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from pydantic import BaseModel
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.runtime import errors, web
 
@@ -138,3 +141,34 @@ async def test_the_callers_request_id_comes_back_and_a_hostile_one_does_not() ->
         replaced = await client.get("/healthz", headers={"x-request-id": "a\x1b[31mb"})
     assert kept.headers["x-request-id"] == "run-7"
     assert replaced.headers["x-request-id"].isalnum()
+
+
+async def cancelled_before_it_answers(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise asyncio.CancelledError
+
+
+async def cancelled_as_it_answers(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    raise asyncio.CancelledError
+
+
+async def nothing_comes() -> Message:
+    return {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize(
+    ("app", "statuses"), [(cancelled_before_it_answers, [503, None]), (cancelled_as_it_answers, [200])]
+)
+async def test_a_cancelled_request_is_told_to_come_again_unless_its_answer_has_begun(
+    app: ASGIApp, statuses: list[int | None]
+) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {"type": "http", "method": "GET", "path": "/thing", "query_string": b"", "headers": []}
+    with pytest.raises(asyncio.CancelledError):
+        await web.Edge(app)(scope, nothing_comes, send)
+
+    assert [message.get("status") for message in sent] == statuses
