@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
 from libs.bus.audit import SUFFIX
 from libs.schemas.events import ChangeRecorded, InvoiceIssued, ManifestSigned
-from libs.schemas.values import TenantId
+from libs.schemas.values import TenantId, rfc3339
 from libs.signing.bundle import sign_blob, verify_blob
 from libs.signing.digests import from_base64, sha256_hex
 from libs.signing.errors import SigningError
 from libs.signing.keys import PublicKey, SigningKey
 from libs.signing.manifest import FileEntry, Manifest, Subject
-from services.evidence.errors import DigestMismatch, ManifestRefused, SigningKeyReplaced, SubjectMismatch
+from services.evidence.errors import (
+    DigestMismatch,
+    ManifestRefused,
+    NumberSigned,
+    SigningKeyReplaced,
+    SubjectMismatch,
+    SubjectSigned,
+)
 
 INVOICE: Final = "invoice"
 
@@ -32,6 +40,24 @@ class Artifact:
     period: str
     key_fingerprint: str
     signed_at: datetime
+
+    def settle(self, held: Sequence[Artifact]) -> Artifact | None:
+        """Return which of `held`, that have its digest, subject or number, is the same; None where there are none.
+
+        Raises SubjectSigned or NumberSigned where one of them contradicts it: what was signed first stands.
+        """
+        for one in held:
+            if one.subject_id != self.subject_id:
+                raise NumberSigned(
+                    f"{self.kind} {self.number} was signed as {one.subject_id} of {one.tenant_id} at"
+                    f" {rfc3339(one.signed_at)}; this one is {self.subject_id} of {self.tenant_id}"
+                )
+            if one.digest != self.digest:
+                raise SubjectSigned(
+                    f"{self.kind} {self.subject_id} was signed as {one.number}, manifest {one.digest}, at"
+                    f" {rfc3339(one.signed_at)}; this one is {self.number}, manifest {self.digest}"
+                )
+        return held[0] if held else None
 
 
 @dataclass(frozen=True, slots=True)

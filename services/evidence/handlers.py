@@ -16,8 +16,18 @@ from libs.schemas.values import TenantId
 from libs.signing.keys import PublicKey, SigningKey
 from libs.store.opening import Pools
 from libs.store.pool import Pool, Tx, transaction
-from services.evidence.domain import Artifact, AuditEntry, AuditQuery, Verdict, entry_of, judge, sign, succession
-from services.evidence.store.artifacts import add_artifact, find_artifact, list_artifacts
+from services.evidence.domain import (
+    Artifact,
+    AuditEntry,
+    AuditQuery,
+    Signed,
+    Verdict,
+    entry_of,
+    judge,
+    sign,
+    succession,
+)
+from services.evidence.store.artifacts import add_artifact, artifacts_like, find_artifact, list_artifacts
 from services.evidence.store.audit import add_entry, entries_before
 from services.evidence.store.keys import add_key, fingerprint_in_force, trusted_keys
 from services.evidence.store.objects import ObjectStore
@@ -27,21 +37,36 @@ ENTRIES_TOPIC = "evidence-entries"
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs what others issue, once for each digest."""
+    """Signs what others issue: each subject once, and each number once."""
 
     key: SigningKey
     objects: ObjectStore
     clock: Clock
 
     async def on_invoice_issued(self, tx: Tx, received: Received[InvoiceIssued]) -> None:
-        """Sign the manifest, keep it with its bundle, and say so; nothing where its digest is signed already."""
+        """Sign the manifest, keep it with its bundle, and say so; where its digest is signed, say that again.
+
+        Invoicing says an invoice again after its store was restored, and then lacks the signature too. Raises
+        SubjectSigned and NumberSigned.
+        """
         signed = sign(received.data, self.key, self.clock.now())
-        if await find_artifact(tx, signed.artifact.digest) is not None:
+        if await self._say_again(tx, signed):
             return
         await asyncio.to_thread(self.objects.put, signed.manifest)
         await asyncio.to_thread(self.objects.put, signed.bundle)
         if await add_artifact(tx, signed.artifact):
             await say(tx, ENTRIES_TOPIC, signed.fact(), key=signed.artifact.tenant_id)
+        else:  # another process was faster: with the same, or with what forbids this
+            await self._say_again(tx, signed)
+
+    async def _say_again(self, tx: Tx, signed: Signed) -> bool:
+        """Say what stands for these bytes, with its own signature; False where nothing does."""
+        standing = signed.artifact.settle(await artifacts_like(tx, signed.artifact))
+        if standing is None:
+            return False
+        bundle = await asyncio.to_thread(self.objects.get, standing.bundle_digest)
+        await say(tx, ENTRIES_TOPIC, Signed(standing, signed.manifest, bundle).fact(), key=standing.tenant_id)
+        return True
 
 
 @dataclass(frozen=True, slots=True)

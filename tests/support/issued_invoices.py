@@ -15,13 +15,15 @@ TENANT = TenantId("tnt_aaaaaaaaaaaaaaaaaaaa")
 OTHER_TENANT = TenantId("tnt_bbbbbbbbbbbbbbbbbbbb")
 
 
-def issued_invoice(number: str = "MST-000001", *, tenant_id: TenantId = TENANT) -> InvoiceIssued:
-    """An invoice of two files whose manifest fits."""
-    contents = {"invoice.json": f'{{"number":"{number}"}}'.encode(), "invoice.csv": b"metric,value\n"}
+def issued_invoice(
+    number: str = "MST-000001", *, tenant_id: TenantId = TENANT, invoice_id: str | None = None, text: str = ""
+) -> InvoiceIssued:
+    """An invoice of two files whose manifest fits; `text` makes its bytes others."""
+    contents = {"invoice.json": f'{{"number":"{number}{text}"}}'.encode(), "invoice.csv": b"metric,value\n"}
     subject = Subject(kind="invoice", tenant_id=tenant_id, number=number, period="2026-10")
     manifest = Manifest.of(subject, contents).to_bytes()
     return InvoiceIssued(
-        invoice_id=f"invoice-of-{number}",
+        invoice_id=invoice_id or f"invoice-of-{number}",
         number=number,
         tenant_id=tenant_id,
         period="2026-10",

@@ -19,8 +19,14 @@ async def find_artifact(tx: Tx, digest: str) -> Artifact | None:
     return None if row is None else _artifact_of(row)
 
 
+async def artifacts_like(tx: Tx, artifact: Artifact) -> list[Artifact]:
+    """Return those that have its digest, its subject or its number: at most one of each."""
+    rows = await tx.fetch(_LIKE, artifact.digest, artifact.kind, artifact.subject_id, artifact.number)
+    return [_artifact_of(row) for row in rows]
+
+
 async def add_artifact(tx: Tx, artifact: Artifact) -> bool:
-    """Add the row; False where the digest has one already, which stands."""
+    """Add the row; False where one has its digest, its subject or its number already, which stands."""
     added = await tx.fetchval(
         _ADD,
         artifact.digest,
@@ -53,10 +59,14 @@ _FIND: Final = """
 SELECT digest, bundle_digest, kind, subject_id, tenant_id, number, period, key_fingerprint, signed_at
 FROM artifact WHERE digest = $1
 """
+_LIKE: Final = """
+SELECT digest, bundle_digest, kind, subject_id, tenant_id, number, period, key_fingerprint, signed_at
+FROM artifact WHERE digest = $1 OR (kind = $2 AND subject_id = $3) OR (kind = $2 AND number = $4)
+"""
 _ADD: Final = """
 INSERT INTO artifact (digest, bundle_digest, kind, subject_id, tenant_id, number, period, key_fingerprint, signed_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-ON CONFLICT (digest) DO NOTHING RETURNING true
+ON CONFLICT DO NOTHING RETURNING true
 """
 _LIST: Final = """
 SELECT digest, bundle_digest, kind, subject_id, tenant_id, number, period, key_fingerprint, signed_at

@@ -23,12 +23,12 @@ from libs.signing.keys import SigningKey
 from libs.store.opening import Pools
 from libs.store.pool import Pool, transaction
 from services.evidence.consumer import invoice_consumer
-from services.evidence.errors import SigningKeyReplaced
+from services.evidence.errors import NumberSigned, SigningKeyReplaced
 from services.evidence.handlers import Reading, Signer, adopt_key
 from services.evidence.store.keys import add_key, trusted_keys
 from services.evidence.store.objects import ObjectStore
 from tests.support.conditions import eventually
-from tests.support.issued_invoices import issued_invoice, received
+from tests.support.issued_invoices import OTHER_TENANT, issued_invoice, received
 
 NOW = datetime(2026, 11, 1, 0, 0, 5, tzinfo=UTC)
 OPERATOR = Principal("operator", "an-operator", frozenset(OPERATOR_SCOPES), None, frozenset(), lambda _: True)
@@ -66,6 +66,9 @@ class Evidence:
     def said(self) -> list[ManifestSigned]:
         return [decode(record, ManifestSigned).data for record in self.bus.records("evidence-entries")]
 
+    async def kept(self) -> list[str]:
+        return [one.digest for one in await Reading(self.pools, self.signer.objects).artifacts(OPERATOR, None, None, 9)]
+
     def refused(self) -> list[str]:
         letters = self.bus.records("invoices-dlq")
         return [(record.header("maestro_reason") or b"").decode() for record in letters]
@@ -101,12 +104,55 @@ async def test_an_issued_invoice_is_signed_kept_and_announced(
     assert objects.get(kept.bundle_digest) == entry.bundle.encode()
 
 
-async def test_an_invoice_that_is_announced_twice_is_signed_once(evidence: Evidence) -> None:
+async def test_an_invoice_that_is_announced_again_is_signed_once_and_its_signature_said_again(
+    evidence: Evidence, key: SigningKey
+) -> None:
     await evidence.hears(issued_invoice(), issued_invoice())
+    newer = SigningKey.generate()
+    await adopt_key(evidence.pool, newer.public, replaces=key.public.fingerprint)
+    evidence.signer = replace(evidence.signer, key=newer, clock=ManualClock(NOW + timedelta(days=1)))
     await evidence.hears(issued_invoice())
 
-    assert len(evidence.said()) == 1
+    first, *again = evidence.said()
+    assert again == [first] * 2
+    assert await evidence.kept() == [issued_invoice().manifest_sha]
     assert evidence.refused() == []
+
+
+@pytest.mark.parametrize(
+    ("second", "code"),
+    [
+        (issued_invoice("MST-000001", text=" "), "subject_signed"),
+        (issued_invoice("MST-000002", invoice_id="invoice-of-MST-000001"), "subject_signed"),
+        (issued_invoice("MST-000001", invoice_id="another"), "number_signed"),
+        (issued_invoice("MST-000001", invoice_id="another", text=" "), "number_signed"),
+        (issued_invoice("MST-000001", tenant_id=OTHER_TENANT, invoice_id="another"), "number_signed"),
+    ],
+    ids=["other bytes", "another number", "another id", "another id with other bytes", "another tenant"],
+)
+async def test_what_contradicts_a_signed_invoice_is_set_aside_and_the_first_stands(
+    evidence: Evidence, second: InvoiceIssued, code: str
+) -> None:
+    await evidence.hears(issued_invoice())
+
+    await evidence.hears(second)
+
+    assert evidence.refused() == [code]
+    assert await evidence.kept() == [issued_invoice().manifest_sha]
+    assert len(evidence.said()) == 1
+
+
+async def test_of_rivals_that_are_signed_at_once_exactly_one_is(evidence: Evidence) -> None:
+    rivals = [issued_invoice(invoice_id=f"rival {number}", text=str(number)) for number in range(4)]
+
+    async def sign(invoice: InvoiceIssued) -> None:
+        async with transaction(evidence.pool) as tx:
+            await evidence.signer.on_invoice_issued(tx, received(invoice))
+
+    ends = await asyncio.gather(*map(sign, rivals), return_exceptions=True)
+
+    assert [type(end) for end in ends if end is not None] == [NumberSigned] * 3
+    assert len(await evidence.kept()) == 1
 
 
 async def test_the_first_bundle_stands_after_the_key_was_replaced(
@@ -125,7 +171,7 @@ async def test_the_first_bundle_stands_after_the_key_was_replaced(
     assert first is not None
     assert second is not None
     assert (first.key_fingerprint, second.key_fingerprint) == (key.public.fingerprint, newer.public.fingerprint)
-    assert len(evidence.said()) == 2
+    assert len(await evidence.kept()) == 2
 
 
 async def test_a_changed_manifest_is_set_aside_and_the_next_invoice_still_signed(evidence: Evidence) -> None:
@@ -157,9 +203,7 @@ async def test_a_crash_after_the_files_and_before_the_row_loses_and_doubles_noth
     assert objects.path_of(invoice.manifest_sha).stat().st_mtime_ns == written_at
 
 
-async def test_two_processes_that_sign_the_same_digest_at_once_leave_one_row_and_one_word(
-    evidence: Evidence,
-) -> None:
+async def test_two_processes_that_sign_the_same_digest_at_once_leave_one_signature(evidence: Evidence) -> None:
     invoice = issued_invoice()
 
     async def sign() -> None:
@@ -169,7 +213,8 @@ async def test_two_processes_that_sign_the_same_digest_at_once_leave_one_row_and
     await asyncio.gather(sign(), sign(), sign())
     await Relay(evidence.pool, evidence.bus, service="evidence", instance="0").drain()
 
-    assert len(evidence.said()) == 1
+    assert await evidence.kept() == [invoice.manifest_sha]
+    assert {entry.bundle for entry in evidence.said()} == {evidence.said()[0].bundle}
 
 
 async def test_artifacts_are_listed_newest_first_page_by_page(evidence: Evidence, objects: ObjectStore) -> None:
