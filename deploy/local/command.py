@@ -53,7 +53,8 @@ def up() -> None:
     Safe to repeat: what runs already is left alone, what failed is tried again.
 
     Settings: MAESTRO_STATE_DIR moves the state folder. MAESTRO_POSTGRES_URL, MAESTRO_REDIS_URL and
-    MAESTRO_KAFKA_BOOTSTRAP put a server of yours in place of an embedded one.
+    MAESTRO_KAFKA_BOOTSTRAP put a server of yours in place of an embedded one. Their passwords come by
+    file: MAESTRO_POSTGRES_PASSWORD_FILE, MAESTRO_REDIS_PASSWORD_FILE, MAESTRO_KAFKA_PASSWORD_FILE.
     """
     raise typer.Exit(import_module("deploy.local.verbs").up())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from deploy.local.accounts import unprivileged_account
 from deploy.local.credentials import operator_key, password
@@ -15,9 +16,10 @@ from deploy.local.ports import Ports
 from deploy.local.postgres import Postgres
 from deploy.local.service_part import ServicePart, tenure_of
 from deploy.local.services import SERVICES, Service
-from deploy.local.settings import KAFKA_SETTING, POSTGRES_SETTING, REDIS_SETTING
+from deploy.local.settings import KAFKA_SETTING, LOGIN_FILES, POSTGRES_SETTING, REDIS_SETTING
 from deploy.local.stores import Backing
 from deploy.local.system_servers import SystemKafka, SystemPostgres, SystemValkey, system_kafka
+from deploy.local.system_settings import refuse_unsafe
 from deploy.local.valkey import Valkey
 
 
@@ -47,14 +49,20 @@ def plan_parts(
 
 
 def plan_backing(places: Places, ports: Ports, environ: Mapping[str, str], services: Sequence[Service]) -> Backing:
-    """The servers behind the services."""
+    """The servers behind the services.
+
+    Raises:
+        Missing: the settings of a server of yours would let a secret be seen.
+    """
+    refuse_unsafe(environ)
     tenures = [tenure_of(service, places) for service in services]
     users = {service.name: login_file(places.secrets, service.name) for service in services}
     dsn, bootstrap, url = (environ.get(name) for name in (POSTGRES_SETTING, KAFKA_SETTING, REDIS_SETTING))
+    files = {name: Path(environ[file]) if environ.get(file) else None for name, file in LOGIN_FILES.items()}
     return Backing(
-        postgres=SystemPostgres(dsn, tenures)
+        postgres=SystemPostgres(dsn, files[POSTGRES_SETTING], tenures)
         if dsn
         else Postgres(places, ports, unprivileged_account(environ), tenures),
         kafka=SystemKafka(system_kafka(environ), users) if bootstrap else Kafka(places, ports, JAR_FOLDER, users),
-        valkey=SystemValkey(url, places) if url else Valkey(places),
+        valkey=SystemValkey(url, files[REDIS_SETTING], places) if url else Valkey(places),
     )

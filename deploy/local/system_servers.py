@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from deploy.local.credentials import write_private
 from deploy.local.kafka.probe import ask_broker, furnish
 from deploy.local.parts import Say
 from deploy.local.places import Places
@@ -21,6 +20,7 @@ from deploy.local.settings import (
 )
 from deploy.local.valkey import ask_valkey
 from libs.bus.kafka.access import KafkaAccess
+from libs.runtime.settings import secret_from
 
 ANSWER_WITHIN_S = 20.0  # a system server runs already: no answer by then means a wrong address
 
@@ -44,24 +44,26 @@ class SystemPostgres(_System):
     """The PostgreSQL that `MAESTRO_POSTGRES_URL` names.
 
     Args:
-        admin_dsn: DSN of a role that may create roles and databases.
+        admin_dsn: DSN of a role that may create roles and databases, without its password.
+        password_file: holds the password; None where the server asks for none.
         tenures: the databases to provide there.
     """
 
     name = "postgres"
     waits_for = "an authenticated query of the server that MAESTRO_POSTGRES_URL names"
 
-    def __init__(self, admin_dsn: str, tenures: Sequence[Tenure]) -> None:
+    def __init__(self, admin_dsn: str, password_file: Path | None, tenures: Sequence[Tenure]) -> None:
         self._admin_dsn = admin_dsn
+        self._password_file = password_file
         self._tenures = tenures
 
     async def probe(self) -> None:
         """Log in as the administrator and run a query."""
-        await ask_postgres(self._admin_dsn)
+        await ask_postgres(self._login())
 
     async def after_ready(self) -> None:
         """Provide the services' databases and roles."""
-        await make_databases(self._admin_dsn, self._tenures)
+        await make_databases(self._login(), self._tenures)
 
     def service_dsn(self, tenure: Tenure) -> str:
         """The DSN that a service is told."""
@@ -71,46 +73,51 @@ class SystemPostgres(_System):
         """Host and port, without the login."""
         return urlsplit(self._admin_dsn).netloc.rpartition("@")[2] or "by socket"
 
+    def _login(self) -> str:
+        """The DSN with the password, for the driver only. The file is read anew each time: passwords are changed."""
+        secret = secret_from(self._password_file)
+        if secret is None:
+            return self._admin_dsn
+        follows = "&" if urlsplit(self._admin_dsn).query else "?"
+        return f"{self._admin_dsn}{follows}password={quote(secret, safe='')}"
+
 
 class SystemValkey(_System):
-    """The Valkey or Redis that `MAESTRO_REDIS_URL` names; the password in it goes to a file of its own.
+    """The Valkey or Redis that `MAESTRO_REDIS_URL` names.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`, with or without a password.
+        url: `redis://`, `rediss://` or `unix://`, without a password.
+        password_file: holds the password; None where the server asks for none.
         places: folders of the stack.
     """
 
     name = "valkey"
     waits_for = "a PING of the server that MAESTRO_REDIS_URL names"
 
-    def __init__(self, url: str, places: Places) -> None:
-        parts = urlsplit(url)
-        place = parts.netloc.rpartition("@")[2]
-        user = f"{parts.username}@" if parts.username else ""
-        self._url = urlunsplit(parts._replace(netloc=user + place))
-        self._password = unquote(parts.password) if parts.password else None
-        self._file = places.secrets / "valkey.system.password"
+    def __init__(self, url: str, password_file: Path | None, places: Places) -> None:
+        self._url = url
+        self._file = password_file
+        self._former_file = places.secrets / "valkey.system.password"
 
     def prepare(self, say: Say) -> None:
-        """Put the password where services look for it."""
+        """Remove the copy of the password that was kept when it came in the address."""
         super().prepare(say)
-        if self._password is not None:
-            write_private(self._file, self._password)
+        self._former_file.unlink(missing_ok=True)
 
     async def probe(self) -> None:
         """Authenticate and ping."""
-        await ask_valkey(self._url, self._password)
+        await ask_valkey(self._url, secret_from(self._file))
 
     async def after_ready(self) -> None:
         """Nothing more is needed."""
 
     def url(self) -> str:
-        """The address without the password."""
+        """The address with the user's name."""
         return self._url
 
     def secret_file(self) -> Path | None:
         """The file that holds the password, None without one."""
-        return self._file if self._password is not None else None
+        return self._file
 
     def address(self) -> str:
         """The address without the login."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from libs.runtime.errors import Broken
+from libs.runtime.transport import plaintext_to_kafka, plaintext_to_postgres
 
 Profile: TypeAlias = Literal["embedded", "clustered"]
 KafkaProtocol: TypeAlias = Literal["SASL_PLAINTEXT", "SASL_SSL"]
@@ -65,31 +65,17 @@ class ServiceSettings(BaseSettings):
     @model_validator(mode="after")
     def _refuse_plaintext_to_postgres(self) -> Self:
         """Refuse to start where a network lies before the database and its certificate is not checked."""
-        if self.profile == "clustered" and self.postgres_url and not _is_verified(self.postgres_url):
-            raise ValueError(
-                "MAESTRO_PROFILE=clustered needs TLS to PostgreSQL: MAESTRO_POSTGRES_URL names a host, with "
-                "?sslmode=verify-full&sslrootcert=<PEM of the authority that signed the server's certificate>"
-            )
+        objection = plaintext_to_postgres(self.postgres_url) if self.postgres_url else None
+        if self.profile == "clustered" and objection:
+            raise ValueError(str(objection))
         return self
 
     @model_validator(mode="after")
     def _refuse_plaintext_to_kafka(self) -> Self:
         """Refuse to start without TLS to Kafka where the profile says that servers are reached over a network."""
-        if self.profile == "clustered" and self.kafka_protocol != "SASL_SSL":
-            raise ValueError(
-                "MAESTRO_PROFILE=clustered needs TLS to Kafka: set MAESTRO_KAFKA_PROTOCOL=SASL_SSL, and "
-                "MAESTRO_KAFKA_CA_FILE to the PEM of the authority that signed the brokers' certificates"
-            )
+        if self.profile == "clustered" and (objection := plaintext_to_kafka(self.kafka_protocol)):
+            raise ValueError(str(objection))
         return self
-
-
-def _is_verified(postgres_url: str) -> bool:
-    """Tell whether the driver checks the server's certificate and name. Over a socket it knows no TLS."""
-    parts = urlsplit(postgres_url)
-    told = dict(parse_qsl(parts.query))
-    host = told.get("host") or parts.hostname or ""
-    is_network = bool(host) and not host.startswith("/")
-    return is_network and told.get("sslmode") == "verify-full" and bool(told.get("sslrootcert"))
 
 
 def secret_from(path: Path | None) -> str | None:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import Field, model_validator
 
 from libs.runtime.settings import ServiceSettings
+from libs.runtime.transport import Objection
 
 WEAKENING: Final = frozenset({"ssl_cert_reqs", "ssl_check_hostname"})  # the driver checks both unless it is told not to
 
@@ -28,12 +29,20 @@ class QuotaSettings(ServiceSettings):
     @model_validator(mode="after")
     def _refuse_plaintext_to_valkey(self) -> Self:
         """Refuse to start where a network lies before the limiter's store and its certificate is not checked."""
-        address = urlsplit(self.redis_url)
-        weakened = WEAKENING & dict(parse_qsl(address.query)).keys()
-        if self.profile == "clustered" and (address.scheme != "rediss" or weakened):
-            raise ValueError(
-                "MAESTRO_PROFILE=clustered needs TLS to Valkey: MAESTRO_REDIS_URL is rediss://user@host:port, with "
-                "?ssl_ca_certs=<PEM of the authority that signed the server's certificate>"
-                + (f", and without {', '.join(sorted(weakened))}" if weakened else "")
-            )
+        if self.profile == "clustered" and (objection := plaintext_to_valkey(self.redis_url)):
+            raise ValueError(str(objection))
         return self
+
+
+def plaintext_to_valkey(url: str) -> Objection | None:
+    """Object where the driver would not check the server's certificate and name."""
+    address = urlsplit(url)
+    weakened = WEAKENING & dict(parse_qsl(address.query)).keys()
+    if address.scheme == "rediss" and not weakened:
+        return None
+    return Objection(
+        "MAESTRO_PROFILE=clustered needs TLS to Valkey",
+        "MAESTRO_REDIS_URL is rediss://user@host:port, with "
+        "?ssl_ca_certs=<PEM of the authority that signed the server's certificate>"
+        + (f", and without {', '.join(sorted(weakened))}" if weakened else ""),
+    )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -20,6 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from deploy.local import processes
 from deploy.local.accounts import unprivileged_account
 from deploy.local.control import bring_up, cut_off, take_down
+from deploy.local.credentials import write_private
 from deploy.local.places import Places, lay_places
 from deploy.local.ports import HOST
 from deploy.local.processes import Identity
@@ -72,6 +74,10 @@ def _until(places: Places, holds: Callable[[StackStatus], bool]) -> StackStatus:
             return status
         time.sleep(LOOK_S)
     raise AssertionError(f"the stack did not get there within {WITHIN_S} s: {live_status(places)}")
+
+
+def _environment(process: Identity) -> bytes:
+    return Path(f"/proc/{process.pid}/environ").read_bytes()
 
 
 def _left_in(home: Path) -> list[str]:
@@ -224,12 +230,16 @@ async def _topics(kafka: KafkaAccess) -> list[str]:
 
 
 def test_system_servers_stand_in_for_the_embedded_ones(
-    own_stack: Places, postgres: str, kafka: KafkaAccess, valkey_url: str, valkey_password: str
+    own_stack: Places, postgres: str, kafka: KafkaAccess, valkey_url: str, valkey_password_file: Path, tmp_path: Path
 ) -> None:
+    secret = urlsplit(postgres).password or ""
+    write_private(tmp_path / "postgres", secret)
     environ = {
-        "MAESTRO_POSTGRES_URL": postgres,
+        "MAESTRO_POSTGRES_URL": postgres.replace(f":{secret}@", "@", 1),
+        "MAESTRO_POSTGRES_PASSWORD_FILE": str(tmp_path / "postgres"),
         **kafka_environment(kafka),
-        "MAESTRO_REDIS_URL": valkey_url.replace("@", f":{valkey_password}@", 1),
+        "MAESTRO_REDIS_URL": valkey_url,
+        "MAESTRO_REDIS_PASSWORD_FILE": str(valkey_password_file),
     }
 
     status = _up(own_stack, environ)
@@ -237,6 +247,7 @@ def test_system_servers_stand_in_for_the_embedded_ones(
     assert [part.name for part in status.parts if part.process] == ["first", "second"]
     assert _login(status, "first") == "first_api@first"
     assert _left_in(own_stack.postgres) == []
+    assert secret.encode() not in b"".join(_environment(process) for process in _all_processes(status))
 
 
 async def test_an_administrator_who_is_no_superuser_can_provide_the_databases(

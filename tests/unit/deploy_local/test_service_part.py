@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.credentials import write_private
 from deploy.local.parts import Launch
 from deploy.local.places import Places, lay_places
 from deploy.local.plan import plan_parts
@@ -14,12 +15,12 @@ from deploy.local.service_part import inherited
 from deploy.local.services import SERVICES, Service
 
 ADMIN = {
-    "MAESTRO_POSTGRES_URL": "postgresql://admin:admin-secret@db.internal:5433/postgres?sslmode=require",
-    "MAESTRO_REDIS_URL": "redis://limiter:redis-secret@cache.internal:6380/2",
+    "MAESTRO_POSTGRES_URL": "postgresql://admin@db.internal:5433/postgres?sslmode=require",
+    "MAESTRO_REDIS_URL": "redis://limiter@cache.internal:6380/2",
     "MAESTRO_KAFKA_BOOTSTRAP": "broker-1.internal:9092,broker-2.internal:9092",
     "MAESTRO_KAFKA_USER": "kafka-admin",
-    "MAESTRO_KAFKA_PASSWORD_FILE": "/etc/kafka-admin.password",
 }
+SECRETS = {"POSTGRES": "admin-secret", "REDIS": "redis-secret", "KAFKA": "kafka-secret"}
 SERVICE = Service(
     "quota", port=7103, owns="limits", needs=("postgres", "kafka", "valkey"), settings={"MAESTRO_X": "{secrets}/x"}
 )
@@ -28,6 +29,15 @@ SERVICE = Service(
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     return lay_places(tmp_path / "s", None)
+
+
+@pytest.fixture
+def by_file(tmp_path: Path) -> dict[str, str]:
+    """An administrator's settings with the files that hold his passwords."""
+    files = {f"MAESTRO_{name}_PASSWORD_FILE": tmp_path / name for name in SECRETS}
+    for file in files.values():
+        write_private(file, SECRETS[file.name])
+    return ADMIN | {setting: str(file) for setting, file in files.items()}
 
 
 def _launched(places: Places, environ: dict[str, str], service: Service = SERVICE) -> Launch:
@@ -54,9 +64,9 @@ def test_a_service_gets_its_own_database_on_the_embedded_server(places: Places) 
     assert env["MAESTRO_POSTGRES_URL"].startswith(f"postgresql:///quota?host={places.postgres}/run&port=")
 
 
-def test_no_password_is_in_the_environment_or_on_the_command_line(places: Places) -> None:
-    launch = _launched(places, ADMIN)
-    secrets = ["admin-secret", "redis-secret", *(file.read_text().strip() for file in places.secrets.glob("*password"))]
+def test_no_password_is_in_the_environment_or_on_the_command_line(places: Places, by_file: dict[str, str]) -> None:
+    launch = _launched(places, by_file)
+    secrets = [*SECRETS.values(), *(file.read_text().strip() for file in places.secrets.glob("*password"))]
 
     shown = " ".join([*launch.argv, *launch.env.values()])
 
@@ -81,19 +91,28 @@ def test_the_password_of_the_one_role_of_former_times_is_removed(places: Places)
     assert not former.exists()
 
 
-def test_the_password_of_a_system_valkey_moves_from_its_address_to_a_file(places: Places) -> None:
-    plan_parts(places, ADMIN, [SERVICE])[1].prepare(lambda _text: None)
-
-    env = _launched(places, ADMIN).env
+def test_the_limiter_is_told_which_file_holds_the_password_of_a_system_valkey(
+    places: Places, by_file: dict[str, str]
+) -> None:
+    env = _launched(places, by_file).env
 
     assert env["MAESTRO_REDIS_URL"] == "redis://limiter@cache.internal:6380/2"
-    assert Path(env["MAESTRO_REDIS_PASSWORD_FILE"]).read_text() == "redis-secret"
+    assert env["MAESTRO_REDIS_PASSWORD_FILE"] == by_file["MAESTRO_REDIS_PASSWORD_FILE"]
 
 
-def test_a_service_that_needs_no_valkey_is_not_told_of_it(places: Places) -> None:
+def test_the_copy_of_that_password_of_former_times_is_removed(places: Places) -> None:
+    former = places.secrets / "valkey.system.password"
+    former.write_text("secret")
+
+    plan_parts(places, ADMIN, [SERVICE])[1].prepare(lambda _text: None)
+
+    assert not former.exists()
+
+
+def test_a_service_that_needs_no_valkey_is_not_told_of_it(places: Places, by_file: dict[str, str]) -> None:
     plain = Service("identity", port=7101, owns="tenants")
 
-    assert "MAESTRO_REDIS_URL" not in _launched(places, ADMIN, plain).env
+    assert [name for name in _launched(places, by_file, plain).env if "REDIS" in name] == []
 
 
 def test_a_service_logs_in_to_kafka_as_itself(places: Places) -> None:
@@ -115,8 +134,8 @@ def test_a_setting_of_the_table_names_the_stacks_folders(places: Places) -> None
     assert _launched(places, ADMIN).env["MAESTRO_X"] == f"{places.secrets}/x"
 
 
-def test_a_service_takes_over_settings_but_no_administrators_address() -> None:
-    environ = {**ADMIN, "MAESTRO_LOG_LEVEL": "debug", "PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "foreign"}
+def test_a_service_takes_over_settings_but_no_administrators_address_or_file(by_file: dict[str, str]) -> None:
+    environ = {**by_file, "MAESTRO_LOG_LEVEL": "debug", "PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "foreign"}
 
     assert inherited(environ) == {"MAESTRO_LOG_LEVEL": "debug", "PATH": "/bin"}
 
