@@ -222,10 +222,11 @@ def _paths(environ: Mapping[str, str]) -> Finding:
 
 def _secrets(environ: Mapping[str, str]) -> Finding:
     places = find_places(state_folder(environ))
-    files = sorted(places.secrets.glob("*")) if places else []
+    files = sorted(places.secrets.rglob("*")) if places else []
     open_ones = [file.name for file in files if stat.S_IMODE(file.stat().st_mode) & 0o077]
-    found = f"open to others: {', '.join(open_ones)}" if open_ones else f"{len(files)} files, each readable by you only"
-    fix = f"chmod 600 {places.secrets}/*" if places else ""
+    count = sum(file.is_file() for file in files)
+    found = f"open to others: {', '.join(open_ones)}" if open_ones else f"{count} files, each readable by you only"
+    fix = f"chmod -R go= {places.secrets}" if places else ""
     return _judge("secrets", not open_ones, found, fix)
 
 

@@ -40,6 +40,10 @@ class Places:
         """Passwords and keys, 0700, every file 0600."""
         return self.home / "secrets"
 
+    def secrets_of(self, service: str) -> Path:
+        """The passwords of one service's database roles, 0700: the folder that the service is told."""
+        return self.secrets / service
+
     @property
     def logs(self) -> Path:
         """One log file per part."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from deploy.local.credentials import password
 from deploy.local.http_probe import ask_ready
@@ -32,9 +33,19 @@ KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "
 
 def tenure_of(service: Service, places: Places) -> Tenure:
     """The service's database and the passwords of its roles, which are made at the first call."""
-    files = {role: password_file(places.secrets, role.of(service.name)) for role in Role}
+    folder = places.secrets_of(service.name)
+    folder.mkdir(mode=0o700, exist_ok=True)
     password_file(places.secrets, service.name).unlink(missing_ok=True)  # of the one role that there was before
+    files = {role: password_file(folder, role.of(service.name)) for role in Role}
+    for file in files.values():
+        _move_in(places.secrets / file.name, file)
     return Tenure(service.name, {role: password(file) for role, file in files.items()})
+
+
+def _move_in(former: Path, file: Path) -> None:
+    """Take over the password of the time when all services' lay in one folder."""
+    if former.exists():
+        former.replace(file)
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
@@ -129,7 +140,7 @@ class ServicePart:
         """Where its stores and the broker are, and where the secrets for them lie: settings by name."""
         settings = {
             "MAESTRO_POSTGRES_URL": self._backing.postgres.service_dsn(tenure_of(self._service, self._places)),
-            "MAESTRO_POSTGRES_SECRETS_DIR": str(self._places.secrets),
+            "MAESTRO_POSTGRES_SECRETS_DIR": str(self._places.secrets_of(self.name)),
             **self._kafka(),
         }
         if "valkey" in self.needs:

@@ -15,11 +15,16 @@ SHORTEST = 16  # characters: what is shorter is no secret of ours but a word, su
 NO_SECRETS = ("-----", "{")  # the frame of a PEM, and JSON: of operator keys it holds the digest
 
 
+def files_of(stack: WholeStack) -> list[Path]:
+    """Every file of the folder of secrets, at any depth."""
+    return sorted(file for file in stack.places.secrets.rglob("*") if file.is_file())
+
+
 def secrets_of(stack: WholeStack) -> dict[str, str]:
     """Every line of every file of the folder of secrets, by `file:line`."""
     return {
         f"{file.name}:{number}": line
-        for file in sorted(stack.places.secrets.iterdir())
+        for file in files_of(stack)
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
         if len(line) >= SHORTEST and not line.startswith(NO_SECRETS)
     }
@@ -56,7 +61,7 @@ def shown(text: bytes, secrets: dict[str, str]) -> list[str]:
 
 
 def test_there_is_a_secret_for_every_login(stack: WholeStack) -> None:
-    names = {file.name for file in stack.places.secrets.iterdir()}
+    names = {file.name for file in files_of(stack)}
 
     logins = [f"{service}_{role}" for service in ("identity", "quota") for role in ("owner", "api", "worker")]
     assert {f"{login}.postgres.password" for login in logins} <= names
@@ -65,10 +70,12 @@ def test_there_is_a_secret_for_every_login(stack: WholeStack) -> None:
 
 
 def test_every_secret_lies_in_a_file_that_only_its_owner_reads(stack: WholeStack) -> None:
-    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in stack.places.secrets.iterdir()}
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in files_of(stack)}
+    folders = [stack.places.secrets, *(one for one in stack.places.secrets.rglob("*") if one.is_dir())]
 
     assert {name: mode for name, mode in modes.items() if mode != 0o600} == {}
-    assert stat.S_IMODE(stack.places.secrets.stat().st_mode) == 0o700
+    own = ("secrets", "identity", "metering", "quota", "invoicing", "evidence")
+    assert {folder.name: stat.S_IMODE(folder.stat().st_mode) for folder in folders} == dict.fromkeys(own, 0o700)
 
 
 def test_the_sockets_lie_in_folders_that_only_their_owner_enters(stack: WholeStack) -> None:

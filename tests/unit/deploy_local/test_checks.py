@@ -65,7 +65,7 @@ def test_a_secret_that_others_can_read_is_missing_its_protection(environ: dict[s
     finding = CHECKS["secrets"](environ)
 
     assert finding.verdict is Verdict.MISSING
-    assert finding.fix == f"chmod 600 {places.secrets}/*"
+    assert finding.fix == f"chmod -R go= {places.secrets}"
 
 
 def test_a_remembered_port_that_is_free_is_ok(environ: dict[str, str]) -> None:

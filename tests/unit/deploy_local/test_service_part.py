@@ -66,7 +66,7 @@ def test_a_service_gets_its_own_database_on_the_embedded_server(places: Places) 
 
 def test_no_password_is_in_the_environment_or_on_the_command_line(places: Places, by_file: dict[str, str]) -> None:
     launch = _launched(places, by_file)
-    secrets = [*SECRETS.values(), *(file.read_text().strip() for file in places.secrets.glob("*password"))]
+    secrets = [*SECRETS.values(), *(file.read_text().strip() for file in places.secrets.rglob("*password"))]
 
     shown = " ".join([*launch.argv, *launch.env.values()])
 
@@ -80,6 +80,25 @@ def test_each_role_has_a_password_of_its_own_in_a_file_that_only_its_owner_reads
 
     assert len({file.read_text() for file in files if len(file.read_text()) >= 32}) == 3
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_service_is_told_a_folder_that_holds_its_own_roles_and_no_other(places: Places) -> None:
+    other = Service("identity", port=7101, owns="tenants")
+
+    told = [Path(_launched(places, {}, one).env["MAESTRO_POSTGRES_SECRETS_DIR"]) for one in (SERVICE, other)]
+
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in told] == [0o700, 0o700]
+    assert [{file.name.partition("_")[0] for file in folder.iterdir()} for folder in told] == [{"quota"}, {"identity"}]
+
+
+def test_a_password_of_the_time_when_all_lay_in_one_folder_is_taken_over(places: Places) -> None:
+    former = places.secrets / "quota_api.postgres.password"
+    write_private(former, "kept")
+
+    folder = Path(_launched(places, {}).env["MAESTRO_POSTGRES_SECRETS_DIR"])
+
+    assert (folder / former.name).read_text() == "kept"
+    assert not former.exists()
 
 
 def test_the_password_of_the_one_role_of_former_times_is_removed(places: Places) -> None:
