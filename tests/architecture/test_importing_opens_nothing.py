@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.services import SERVICES
 from tests.architecture.tree import ROOT, modules, name_of
 
 PROGRAM = """
@@ -33,24 +34,29 @@ print("imported", len(sys.argv) - 1)
 """
 
 
+SDK = ROOT / "libs" / "sdk_python" / "src"
+FURTHER = ("deploy", "samples")  # beside services and libs
+
+
 def run(*names: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Import the modules, and call the functions named behind a colon, in a process that may open nothing."""
-    environment = {**os.environ, "PYTHONPATH": str(path or ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(path or ROOT), str(SDK)])}
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, *names], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
 
 
 def importable(paths: Iterable[Path]) -> list[str]:
-    return [
-        name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        for path in paths
-        if path.name != "__main__.py" and "sdk_python" not in path.parts
-    ]
+    """The names of modules, those of the SDK as its users import them; `__main__` is imported, not run."""
+    written = (name_of(path).removeprefix(f"{name_of(SDK)}/") for path in paths)
+    return [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in written]
 
 
 def test_importing_every_module_connects_nowhere_and_writes_nothing() -> None:
-    names = importable([*modules(), *(ROOT / "deploy" / "contracts").glob("*.py")])
+    further = [path for top in FURTHER for path in sorted((ROOT / top).rglob("*.py"))]
+    names = importable([*modules(), *further])
+    assert {"maestro_sdk.client", "deploy.local.supervise", "samples.hello_tenant.load.__main__"} <= set(names)
+    assert {f"services.{service.name}.__main__" for service in SERVICES} <= set(names)
     done = run(*names)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == f"imported {len(names)}\n"
