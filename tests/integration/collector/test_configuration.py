@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.authority import make_authority
 from tests.support.otelcol import CONFIGURATION, configuration, told
 
 # The first test of a CI run may build the Collector.
@@ -43,6 +44,22 @@ def test_the_collector_accepts_it(otelcol: Path, environment: dict[str, str], wa
 def test_the_collector_accepts_spans_in_json(otelcol: Path, environment: dict[str, str]) -> None:
     answer = validated(otelcol, "to-kafka", environment | {"MAESTRO_OTELCOL_ENCODING": "otlp_json"})
     assert (answer.returncode, answer.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("told_more", [{"OTELCOL_KAFKA_PLAINTEXT": "true"}, {"KAFKA_CA_FILE": "authority.pem"}])
+def test_the_collector_accepts_both_ways_to_a_broker(
+    otelcol: Path, environment: dict[str, str], tmp_path: Path, told_more: dict[str, str]
+) -> None:
+    make_authority(tmp_path)
+    more = {f"MAESTRO_{name}": value.replace("authority", f"{tmp_path}/authority") for name, value in told_more.items()}
+    answer = validated(otelcol, "to-kafka", environment | more)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_a_word_that_is_no_truth_value_does_not_turn_tls_off(otelcol: Path, environment: dict[str, str]) -> None:
+    answer = validated(otelcol, "to-kafka", environment | {"MAESTRO_OTELCOL_KAFKA_PLAINTEXT": "perhaps"})
+    assert answer.returncode != 0
+    assert "insecure" in answer.stderr
 
 
 def test_the_collector_refuses_it_without_the_secret_that_it_needs(

@@ -57,24 +57,30 @@ async def password_file(kafka: KafkaAccess, tmp_path_factory: pytest.TempPathFac
     return path
 
 
-@pytest.mark.parametrize("encoding", ["otlp_proto", "otlp_json"])
+@pytest.fixture(scope="module")
+def ways(kafka: KafkaAccess, kafka_over_tls: KafkaAccess, password_file: Path) -> dict[str, dict[str, object]]:
+    """What the Collector is told of its login and of the broker's two listeners."""
+    login = {"otelcol_kafka_user": LOGIN, "otelcol_kafka_password_file": password_file}
+    return {
+        "plaintext": {"kafka_bootstrap": kafka.bootstrap, "otelcol_kafka_plaintext": "true", **login},
+        "TLS": {"kafka_bootstrap": kafka_over_tls.bootstrap, "kafka_ca_file": kafka_over_tls.ca_file, **login},
+    }
+
+
+@pytest.mark.parametrize(
+    ("encoding", "way"), [("otlp_proto", "plaintext"), ("otlp_json", "plaintext"), ("otlp_proto", "TLS")]
+)
 async def test_every_span_is_counted_once_and_lies_under_its_traces_id(
     otelcol: Path,
     world: World,
     edge_key: ApiKey,
-    kafka: KafkaAccess,
-    password_file: Path,
+    ways: dict[str, dict[str, object]],
     tmp_path: Path,
     encoding: str,
+    way: str,
 ) -> None:
     tenant = await world.admitted(edge_key)
-    environment = told(
-        tmp_path / "state",
-        kafka_bootstrap=kafka.bootstrap,
-        otelcol_kafka_user=LOGIN,
-        otelcol_kafka_password_file=password_file,
-        otelcol_encoding=encoding,
-    )
+    environment = told(tmp_path / "state", **ways[way], otelcol_encoding=encoding)
     before = await world.bus.end_offsets(SPANS)
     with collecting(otelcol, "to-kafka", environment, tmp_path / "log") as collector:
         traces = await asyncio.to_thread(send_calls, collector, tenant, 40)
