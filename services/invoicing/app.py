@@ -24,13 +24,13 @@ from libs.store.idempotency import swept
 from libs.store.migrate import STORE_MIGRATIONS
 from libs.store.opening import opened
 from services.invoicing import api
-from services.invoicing.consumer import SERVICE, Issuing, consumers
+from services.invoicing.consumer import SERVICE, Hearing, Issuing, consumers
 from services.invoicing.domain.documents import Issuer
-from services.invoicing.handlers import Billing, Closing, Copying, show_waiting
+from services.invoicing.handlers import Billing, Closing, Copying, Recalling, show_waiting
 from services.invoicing.settings import InvoicingSettings
 from services.invoicing.store import MIGRATIONS
 
-WORKER_SIZE: Final = 12  # four consumers, the relay and its listener, two loops, and four operators' requests at a time
+WORKER_SIZE: Final = 13  # five consumers, the relay and its listener, two loops, and four operators' requests at a time
 
 
 def create(settings: InvoicingSettings, *, bus: Bus | None = None, clock: Clock | None = None) -> FastAPI:
@@ -39,7 +39,8 @@ def create(settings: InvoicingSettings, *, bus: Bus | None = None, clock: Clock 
     bus = bus or KafkaBus(access_of(settings), client_id=f"{SERVICE}.{settings.instance}")
     directory = Directory(settings.env)
     issuer = Issuer(settings.issuer_id, settings.issuer_name, settings.number_prefix)
-    copying, closing, billing = Copying(clock), Closing(clock), Billing(clock, issuer)
+    closing, billing = Closing(clock), Billing(clock, issuer)
+    hearing = Hearing(Copying(clock), closing, Recalling(issuer))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -55,7 +56,7 @@ def create(settings: InvoicingSettings, *, bus: Bus | None = None, clock: Clock 
             relay = Relay(pools.worker, bus, service=SERVICE, instance=settings.instance)
             await stack.enter_async_context(background("relay", relay.run()))
             await stack.enter_async_context(background("sweeper of idempotency keys", swept(pools.worker)))
-            for purpose, consumer in consumers(bus, pools.worker, settings.instance, copying, closing).items():
+            for purpose, consumer in consumers(bus, pools.worker, settings.instance, hearing).items():
                 await stack.enter_async_context(background(f"consumer of {purpose}", consumer.run()))
             issuing = Issuing(bus, pools.worker, billing, clock)
             await stack.enter_async_context(background("issuing", issuing.run()))

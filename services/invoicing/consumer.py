@@ -1,4 +1,4 @@
-"""What drives invoicing: four subscriptions, and the loop that issues what has become ready."""
+"""What drives invoicing: five subscriptions, and the loop that issues what has become ready."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from libs.runtime.errors import Rejected, Unavailable
 from libs.runtime.tracing import span
 from libs.schemas.cloudevents import BadEvent
 from libs.schemas.events import (
+    InvoiceIssued,
     ManifestSigned,
     PeriodClosed,
     PlanChanged,
@@ -32,7 +33,15 @@ from libs.schemas.events import (
 from libs.schemas.values import TenantId
 from libs.store.pool import Pool, Tx, transaction
 from services.invoicing.domain.windows import WindowCopy
-from services.invoicing.handlers import Billing, Closing, Copying
+from services.invoicing.handlers import (
+    INVOICE_TOPIC,
+    PLANS_CONSUMER,
+    TOLD_CONSUMER,
+    Billing,
+    Closing,
+    Copying,
+    Recalling,
+)
 from services.invoicing.store import closes, plans
 
 SERVICE: Final = "invoicing"
@@ -40,6 +49,7 @@ TENANTS_TOPIC: Final = "tenant-changes"
 PLANS_TOPIC: Final = "plan-changes"
 WINDOWS_TOPIC: Final = "usage-windows"
 ENTRIES_TOPIC: Final = "evidence-entries"
+READ_TO_THE_END: Final = {PLANS_CONSUMER: PLANS_TOPIC, TOLD_CONSUMER: INVOICE_TOPIC}  # before anything is issued
 
 LOOK_AGAIN_S: Final = 0.2  # how long a close that has become ready may lie; one index look-up each time
 SWEEP: Final = 50  # closes tried on one look at the plans' topic; keeps a shutdown waiting for a second at most
@@ -47,13 +57,24 @@ SWEEP: Final = 50  # closes tried on one look at the plans' topic; keeps a shutd
 _log = logging.getLogger(__name__)
 
 
-def consumers(bus: Bus, pool: Pool, instance: str, copying: Copying, closing: Closing) -> dict[str, BatchConsumer]:
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What takes the events that invoicing hears."""
+
+    copying: Copying
+    closing: Closing
+    recalling: Recalling
+
+
+def consumers(bus: Bus, pool: Pool, instance: str, hearing: Hearing) -> dict[str, BatchConsumer]:
     """Return the consumers of all topics that invoicing hears, by purpose."""
 
     def of(purpose: str, topic: str) -> Subscription:
         return Subscription(SERVICE, purpose, (topic,), instance)
 
-    tenants, changes, entries = Routes(), Routes(), Routes()
+    copying, closing = hearing.copying, hearing.closing
+    tenants, changes, entries, told = Routes(), Routes(), Routes(), Routes()
+    told.on(InvoiceIssued, hearing.recalling.on_invoice_issued)
     tenants.on(TenantChanged, copying.on_tenant_changed)
     changes.on(PlanChanged, copying.on_plan_changed)
     changes.on(TenantPlanChanged, copying.on_tenant_plan_changed)
@@ -63,6 +84,7 @@ def consumers(bus: Bus, pool: Pool, instance: str, copying: Copying, closing: Cl
         "plans": EventConsumer(bus, pool, of("plans", PLANS_TOPIC), changes),
         "windows": BatchConsumer(bus, pool, of("windows", WINDOWS_TOPIC), WindowBatches(copying, closing).handle),
         "entries": EventConsumer(bus, pool, of("entries", ENTRIES_TOPIC), entries),
+        "told": EventConsumer(bus, pool, of("told", INVOICE_TOPIC), told),
     }
 
 
@@ -149,27 +171,31 @@ class Issuing:
         async with transaction(self.pool) as tx:
             due = await closes.due(tx, self.clock.now(), SWEEP)
         if due:
-            plans_end = await self._plans_end()
+            ends = await self.ends()
             for close_id in due:
-                await self._try(close_id, plans_end)
+                await self._try(close_id, ends)
         return len(due)
 
-    async def _plans_end(self) -> plans.TopicEnd:
-        """Return where plan-changes ends, asked after the closes in hand were seen to be frozen.
+    async def ends(self) -> dict[str, plans.TopicEnd]:
+        """Return where the topics end that must be read first, asked after the closes in hand were seen to be frozen.
 
-        Windows and plans come on different topics. Without this, a change of plan that was published before the close
-        and is still unread here would leave its usage at the old price.
+        Windows and plans come on different topics: a change of plan that was published before the close and is still
+        unread here would leave its usage at the old price. And a store that went back in time would give numbers that
+        it gave before to other invoices, if it did not first read what it said itself.
         """
-        offsets = await self.bus.end_offsets(PLANS_TOPIC)
-        ids = await self.bus.topic_ids([PLANS_TOPIC])
-        if PLANS_TOPIC not in ids:
-            raise Unavailable(f"topic {PLANS_TOPIC} does not exist")
-        return plans.TopicEnd(ids[PLANS_TOPIC], offsets)
+        ids = await self.bus.topic_ids(READ_TO_THE_END.values())
+        missing = sorted(set(READ_TO_THE_END.values()) - ids.keys())
+        if missing:
+            raise Unavailable(f"topic {missing[0]} does not exist")
+        return {
+            consumer: plans.TopicEnd(ids[topic], await self.bus.end_offsets(topic))
+            for consumer, topic in READ_TO_THE_END.items()
+        }
 
-    async def _try(self, close_id: UUID, plans_end: plans.TopicEnd) -> None:
+    async def _try(self, close_id: UUID, ends: dict[str, plans.TopicEnd]) -> None:
         try:
             async with transaction(self.pool) as tx:
-                invoice = await self.billing.issue(tx, close_id, plans_end)
+                invoice = await self.billing.issue(tx, close_id, ends)
             if invoice is not None:
                 _log.info("issued %s", invoice.number, extra={"invoice_id": str(invoice.invoice_id)})
         except (Rejected, ArithmeticError) as error:

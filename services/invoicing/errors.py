@@ -16,7 +16,8 @@ Rejected
     ├── CopyDiffers         409   the frozen windows add up to something else than the frozen totals
     ├── MixedCurrencies     409   the plans of one period are priced in two currencies
     ├── PlanVersionChanged  409   a plan version came again with another content
-    └── WrongManifest       409   a signature over something else than the invoice's manifest
+    ├── WrongManifest       409   a signature over something else than the invoice's manifest
+    └── ToldOtherwise       409   an invoice that was told of would come out with another number or other bytes
 """
 
 from __future__ import annotations
@@ -109,6 +110,13 @@ class ConflictingClose(Conflict):
 
     code = "conflicting_close"
     title = "The frozen period does not fit the close that was requested"
+
+
+class ToldOtherwise(Conflict):
+    """What others were told of an invoice stands, whatever this store has become since."""
+
+    code = "told_otherwise"
+    title = "Others were told of this invoice with another number or other files"
 
 
 class WrongManifest(Conflict):

@@ -17,6 +17,7 @@ from libs.runtime.clock import Clock
 from libs.runtime.crashpoints import crash_point
 from libs.runtime.tracing import current_traceparent, span
 from libs.schemas.events import (
+    InvoiceIssued,
     ManifestSigned,
     PeriodClosed,
     PlanChanged,
@@ -29,21 +30,27 @@ from services.invoicing import metrics
 from services.invoicing.domain.closing import IssuedInvoice, Progress, RatedClose, RequestedClose, Waits
 from services.invoicing.domain.documents import Issuer
 from services.invoicing.domain.pricing import PlanVersion
+from services.invoicing.domain.told import ToldInvoice
 from services.invoicing.domain.windows import WindowCopy
 from services.invoicing.errors import (
     ConflictingClose,
     PlanVersionChanged,
+    ToldOtherwise,
     UnknownClose,
     UnknownInvoice,
     UnknownTenant,
 )
 from services.invoicing.store import closes, invoices, plans, windows
+from services.invoicing.store.told import add_told, told_by_id
 
 SERVICE: Final = "invoicing"
 CLOSE_TOPIC: Final = "close-requests"
 INVOICE_TOPIC: Final = "invoices"
 PLANS_CONSUMER: Final = "invoicing.plans"
+TOLD_CONSUMER: Final = "invoicing.told"
 BEHIND: Final = "changes of plans that were published before the close was tried are still being read"
+NOT_RECALLED: Final = "invoices that were told of before the close was tried are still being read back"
+_REASONS: Final = {PLANS_CONSUMER: BEHIND, TOLD_CONSUMER: NOT_RECALLED}
 
 # What a close waits for makes it due when it comes; trying again by time is the net below that, never the way.
 FIRST_RETRY: Final = timedelta(milliseconds=250)
@@ -147,24 +154,49 @@ class Closing:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalling:
+    """Reads back what we said ourselves: a store that was restored has lost invoices that others have."""
+
+    issuer: Issuer
+
+    async def on_invoice_issued(self, tx: Tx, received: Received[InvoiceIssued]) -> None:
+        """Keep an invoice that is not here, and never give its number to another; nothing where it is here.
+
+        Raises ToldOtherwise where it is here, or was told of, as something else.
+        """
+        told = ToldInvoice.of(received.data)
+        series_number = self.issuer.series_number(told.number)
+        if series_number is not None:
+            await invoices.raise_series(tx, self.issuer.issuer_id, series_number)
+        invoice_id = _uuid(told.invoice_id)
+        standing = await invoices.stands_as(tx, invoice_id) if invoice_id else None
+        if standing is None:
+            kept = await add_told(tx, told)
+            standing = kept.number, kept.manifest_sha
+        told.require_same(*standing)
+
+
+@dataclass(frozen=True, slots=True)
 class Billing:
     """Issues the invoices of frozen closes."""
 
     clock: Clock
     issuer: Issuer
 
-    async def issue(self, tx: Tx, close_id: UUID, plans_end: plans.TopicEnd) -> IssuedInvoice | None:
+    async def issue(self, tx: Tx, close_id: UUID, ends: Mapping[str, plans.TopicEnd]) -> IssuedInvoice | None:
         """Issue the invoice of the close, or write down what it waits for; None also where another process is at it.
 
-        `plans_end` is where plan-changes ended after the close was seen to be frozen: nothing is priced before all that
-        stands there is in our copy. Raises what rating raises (nothing is issued then, and no number is used).
+        `ends` is where the topics of these consumers ended after the close was seen to be frozen: nothing is priced
+        before all changes of plans, nothing numbered before all that we ever said, is in our copy. Raises what rating
+        raises, or ToldOtherwise (nothing is issued then, and no number is used).
         """
         tries = await closes.take_waiting(tx, close_id)
         if tries is None:
             return None
         # Read under the lock on the close: what is taken from now on makes it due again after we let go.
-        if not await plans.holds(tx, PLANS_CONSUMER, plans_end):
-            await closes.postpone(tx, close_id, BEHIND, self.clock.now() + FIRST_RETRY)
+        behind = await plans.lagging(tx, ends)
+        if behind is not None:
+            await closes.postpone(tx, close_id, _REASONS[behind], self.clock.now() + FIRST_RETRY)
             return None
         frozen = await closes.frozen_by_id(tx, close_id)
         assert frozen is not None, "waiting_close refers to frozen_close"
@@ -190,11 +222,29 @@ class Billing:
         """Number, files, rows and the word to others, under the trace of the request, whatever woke us."""
         request = rated.frozen.request
         with span("issue invoice", parent=request.traceparent or ""):
-            number = await invoices.next_number(tx, self.issuer.issuer_id)
-            invoice = rated.issue(number, self.issuer, self.clock.now())
+            told = await told_by_id(tx, str(rated.invoice_id))
+            if told is None:
+                number = await invoices.next_number(tx, self.issuer.issuer_id)
+                invoice = rated.issue(number, self.issuer, self.clock.now())
+            else:
+                number = await self._number_told(tx, told)
+                invoice = rated.issue(number, self.issuer, told.issued_at)
+                told.require_same(invoice.number, invoice.manifest_sha)
             await invoices.add_invoice(tx, invoice)
             await say(tx, INVOICE_TOPIC, invoice.event(), key=request.tenant_id)
         return invoice
+
+    async def _number_told(self, tx: Tx, told: ToldInvoice) -> int:
+        """Return the number that the invoice was told of with; raise ToldOtherwise where it cannot have that again."""
+        number = self.issuer.series_number(told.number)
+        if number is None:
+            raise ToldOtherwise(
+                f"it was told of as {told.number}, which is of another series than {self.issuer.number(1)}"
+            )
+        holder = await invoices.holder_of(tx, self.issuer.issuer_id, number)
+        if holder is not None:
+            raise ToldOtherwise(f"it was told of as {told.number}, a number that invoice {holder} has here")
+        return number
 
     async def _postpone(self, tx: Tx, close_id: UUID, reason: str, tries: int) -> None:
         doubled: timedelta = FIRST_RETRY * 2 ** min(tries, _DOUBLINGS)

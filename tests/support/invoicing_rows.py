@@ -17,7 +17,7 @@ from libs.schemas.values import TenantId
 from libs.store.pool import Pool, Tx
 from services.invoicing.domain.closing import IssuedInvoice, Progress
 from services.invoicing.domain.windows import WindowCopy
-from services.invoicing.handlers import Billing, Closing, Copying
+from services.invoicing.handlers import Billing, Closing, Copying, Recalling
 from services.invoicing.store import MIGRATIONS, closes
 from services.invoicing.store.plans import TopicEnd
 from tests.support.access import tenant_changed
@@ -27,7 +27,7 @@ from tests.support.stores import pools_on
 BY = Act("an-operator", "request-1", "month end")
 
 M = TypeVar("M", bound=EventModel)
-NO_PLANS_UNREAD = TopicEnd(UUID(int=0), {})
+NOTHING_UNREAD: dict[str, TopicEnd] = {}
 
 
 @asynccontextmanager
@@ -51,6 +51,7 @@ class Desk:
         self.copying = Copying(self.clock)
         self.closing = Closing(self.clock)
         self.billing = Billing(self.clock, ISSUER)
+        self.recalling = Recalling(ISSUER)
 
     async def know(self, tx: Tx, tenant: TenantId = TENANT, **changes: Any) -> None:
         """Take a tenant from identity."""
@@ -72,7 +73,7 @@ class Desk:
 
     async def issue(self, tx: Tx, close_id: UUID) -> IssuedInvoice | None:
         """Try the close."""
-        return await self.billing.issue(tx, close_id, NO_PLANS_UNREAD)
+        return await self.billing.issue(tx, close_id, NOTHING_UNREAD)
 
     async def progress(self, tx: Tx, close_id: UUID) -> Progress:
         """Return how far the close is."""

@@ -176,6 +176,11 @@ def fresh_tenant_id() -> TenantId:
     return TenantId("tnt_" + "".join(letters[byte % 32] for byte in uuid4().bytes + uuid4().bytes[:4]))
 
 
+def fresh_prefix() -> str:
+    """Return the start of a series of numbers that no other test on the same broker uses."""
+    return "T" + uuid4().hex[:7].upper()
+
+
 async def metered(world: World, tenant: TenantId, *, times: int = 1) -> None:
     """Say what comes after the request: two windows of usage, frozen, and a plan; everything `times` over.
 
@@ -205,9 +210,14 @@ async def until_taken(world: World, tenant: TenantId) -> None:
 
 
 @asynccontextmanager
-async def invoicing_world(dsn: str, bus: Bus, clock: Clock | None = None) -> AsyncIterator[World]:
-    """Serve invoicing on this database and bus until the block ends."""
-    settings = InvoicingSettings(postgres_url=dsn)
+async def invoicing_world(
+    dsn: str, bus: Bus, clock: Clock | None = None, *, number_prefix: str = "MST"
+) -> AsyncIterator[World]:
+    """Serve invoicing on this database and bus until the block ends.
+
+    Tests share the broker: one that looks at numbers has a series of its own there.
+    """
+    settings = InvoicingSettings(postgres_url=dsn, number_prefix=number_prefix)
     app = create(settings, bus=bus, clock=clock or RunningClock())
     async with served(app) as client:
         yield World(bus, client, app.state.pools.worker, app=app)

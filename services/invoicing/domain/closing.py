@@ -193,6 +193,11 @@ class RatedClose:
     frozen: FrozenClose
     rating: Rating
 
+    @property
+    def invoice_id(self) -> UUID:
+        """Made of the close, and so of tenant and period: whenever it is issued, it is the same invoice."""
+        return uuid5(self.frozen.request.close_id, "invoice")
+
     def issue(self, series_number: int, issuer: Issuer, now: datetime) -> IssuedInvoice:
         """Return the invoice. The same close, number, issuer and instant give the same bytes."""
         frozen, request, number = self.frozen, self.frozen.request, issuer.number(series_number)
@@ -205,7 +210,7 @@ class RatedClose:
             tzdata_version=frozen.tzdata_version,
         )
         draft = Draft(
-            invoice_id=uuid5(request.close_id, "invoice"),
+            invoice_id=self.invoice_id,
             number=number,
             issuer=issuer,
             tenant_id=request.tenant_id,

@@ -60,6 +60,11 @@ class Issuer:
         """Return the invoice number: six digits at least, so that they sort as text for the first million."""
         return f"{self.number_prefix}-{series_number:06d}"
 
+    def series_number(self, number: str) -> int | None:
+        """Return the place of an invoice number in this series; None where it is of another."""
+        digits = number.removeprefix(f"{self.number_prefix}-")
+        return int(digits) if digits.isdecimal() and self.number(int(digits)) == number else None
+
 
 @dataclass(frozen=True, slots=True)
 class Basis:

@@ -56,6 +56,23 @@ async def next_number(tx: Tx, issuer_id: str) -> int:
     return int(await tx.fetchval(_NEXT_NUMBER, issuer_id))
 
 
+async def raise_series(tx: Tx, issuer_id: str, taken: int) -> None:
+    """Have the next number of the issuer be above `taken`."""
+    await tx.execute(_RAISE_SERIES, issuer_id, taken)
+
+
+async def stands_as(tx: Tx, invoice_id: UUID) -> tuple[str, str] | None:
+    """Return the number and the manifest's digest of the invoice, None where it is not issued."""
+    row = await tx.fetchrow("SELECT number, manifest_sha FROM invoices WHERE id = $1", invoice_id)
+    return None if row is None else (row["number"], row["manifest_sha"])
+
+
+async def holder_of(tx: Tx, issuer_id: str, series_number: int) -> UUID | None:
+    """Return the invoice that has this number of the issuer."""
+    found: UUID | None = await tx.fetchval(_HOLDER, issuer_id, series_number)
+    return found
+
+
 async def add_invoice(tx: Tx, invoice: IssuedInvoice) -> None:
     """Add the invoice with its files; a second one of the same close or tenant and period violates a constraint."""
     await tx.execute(
@@ -142,6 +159,11 @@ _NEXT_NUMBER: Final = """
 INSERT INTO number_series AS series (issuer_id, last_number) VALUES ($1, 1)
 ON CONFLICT (issuer_id) DO UPDATE SET last_number = series.last_number + 1 RETURNING last_number
 """
+_RAISE_SERIES: Final = """
+INSERT INTO number_series AS series (issuer_id, last_number) VALUES ($1, $2)
+ON CONFLICT (issuer_id) DO UPDATE SET last_number = excluded.last_number WHERE series.last_number < excluded.last_number
+"""
+_HOLDER: Final = "SELECT id FROM invoices WHERE issuer_id = $1 AND series_number = $2"
 _ADD: Final = """
 INSERT INTO invoices (id, tenant_id, period_start, period_end, totals, manifest_sha, created_at, close_id, period,
   issuer_id, series_number, number, total, currency)

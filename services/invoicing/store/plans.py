@@ -67,8 +67,15 @@ async def put_assignments(tx: Tx, change: TenantPlanChanged) -> bool:
     return True
 
 
-async def holds(tx: Tx, consumer: str, end: TopicEnd) -> bool:
-    """Tell whether `consumer` has taken all that stood before `end` into these tables."""
+async def lagging(tx: Tx, ends: Mapping[str, TopicEnd]) -> str | None:
+    """Return the first consumer of `ends` that has not taken all that stood before its end into these tables."""
+    for consumer, end in ends.items():
+        if not await _holds(tx, consumer, end):
+            return consumer
+    return None
+
+
+async def _holds(tx: Tx, consumer: str, end: TopicEnd) -> bool:
     reached = {row["partition"]: row["next"] for row in await tx.fetch(_REACHED, consumer, end.topic_id)}
     return all(reached.get(partition, 0) >= offset for partition, offset in end.offsets.items())
 

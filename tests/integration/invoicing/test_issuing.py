@@ -13,7 +13,7 @@ from libs.bus.topics import topics_of
 from libs.runtime.background import background
 from libs.schemas.values import TenantId
 from libs.store.pool import Pool, transaction
-from services.invoicing.consumer import SERVICE, Issuing, consumers
+from services.invoicing.consumer import SERVICE, Hearing, Issuing, consumers
 from services.invoicing.handlers import BEHIND
 from tests.support.access import api_key, tenant_id
 from tests.support.bus import furnished_memory
@@ -72,7 +72,7 @@ async def test_a_plan_that_was_published_and_is_not_read_yet_holds_the_invoice_u
     async with transaction(pool) as tx:
         before = await desk.progress(tx, requested(TENANT).close_id)
 
-    reader = consumers(bus, pool, "0", desk.copying, desk.closing)["plans"]
+    reader = consumers(bus, pool, "0", Hearing(desk.copying, desk.closing, desk.recalling))["plans"]
     async with background("consumer of plans", reader.run()):
 
         async def issued() -> bool:

@@ -22,7 +22,7 @@ from tests.support.conditions import eventually
 from tests.support.dying import dying_at
 from tests.support.invoicing import requested, signature_of
 from tests.support.invoicing_rows import FreshDatabase, invoicing_pool
-from tests.support.invoicing_world import World, fresh_tenant_id, invoicing_world, metered, until_taken
+from tests.support.invoicing_world import World, fresh_prefix, fresh_tenant_id, invoicing_world, metered, until_taken
 from tests.support.kafka import KafkaOf, kafka_environment
 
 PLACES = ["consumer.effect", "consumer.committed", "invoicing.issuing", "relay.sequenced", "relay.published"]
@@ -44,8 +44,9 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(
     place: str, fresh_database: FreshDatabase, kafka: KafkaAccess, kafka_of: KafkaOf, tmp_path: Path
 ) -> None:
     dsn, tenant, operator = fresh_database("invoicing"), fresh_tenant_id(), api_key(uuid4().int)
+    prefix = fresh_prefix()
     close_id = str(requested(tenant).close_id)
-    async with invoicing_world(dsn, KafkaBus(kafka, client_id="test")) as before:
+    async with invoicing_world(dsn, KafkaBus(kafka, client_id="test"), number_prefix=prefix) as before:
         await before.operator(operator)
         await before.know_tenant(tenant)
         await before.until_known(operator, tenant, "2026-10")
@@ -53,7 +54,7 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(
         await before.closes_asked(tenant)
     bus, signer = KafkaBus(kafka, client_id="test"), SigningKey.generate()
     await bus.start()
-    told = {"MAESTRO_POSTGRES_URL": dsn, **kafka_environment(kafka_of("invoicing"))}
+    told = {"MAESTRO_POSTGRES_URL": dsn, "MAESTRO_NUMBER_PREFIX": prefix, **kafka_environment(kafka_of("invoicing"))}
     async with (
         dying_at(place, "invoicing", told, tmp_path) as runner,
         httpx.AsyncClient(base_url=runner.address, trust_env=False) as client,
@@ -82,7 +83,7 @@ async def test_a_kill_loses_nothing_and_doubles_nothing(
 
     places = {(record.header(EPOCH), record.header(SEQ)) for _, record in said}
     assert runner.exits == [-signal.SIGKILL]
-    assert (invoice["number"], Decimal(invoice["totals"]["total"])) == ("MST-000001", Decimal("2.48"))
+    assert (invoice["number"], Decimal(invoice["totals"]["total"])) == (f"{prefix}-000001", Decimal("2.48"))
     assert len(places) == 1, "republished under another sequence"
     assert len({event.manifest_sha for event, _ in said}) == 1
     assert verify_folder(files, [signer.public]).is_verified
