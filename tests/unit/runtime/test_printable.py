@@ -65,7 +65,7 @@ def test_a_forged_line_inside_a_message_stays_inside_it() -> None:
     assert json.loads(line)["message"].endswith('{"level":"info","message":"all is well"}')
 
 
-@pytest.mark.parametrize("value", ["\ud800", 2**80, {1: "a"}, {"a": object()}, float("nan"), b"\xff"], ids=ascii)
+@pytest.mark.parametrize("value", ["\ud800", 2**80, {1: "a"}, {"a": object()}, float("nan"), b"\xff"])
 def test_what_json_cannot_hold_loses_no_line(value: object) -> None:
     line = logged("kept", strange=value)
     assert json.loads(line)["message"] == "kept"
