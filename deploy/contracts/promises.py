@@ -18,6 +18,7 @@ from libs.schemas.topics import registry
 Json = dict[str, Any]
 
 EXAMPLES: Final = Path("proto/examples")
+RECORDS: Final = Path("proto/records")  # of topics whose form is their own: bytes in hexadecimal
 _WORDS: Final = frozenset(
     {"title", "description", "summary", "examples", "default", "tags", "operationId", "headers"}
     | {"$comment", "$id", "$schema", "info", "x-generated"}
@@ -37,8 +38,8 @@ def promises() -> Json:
 
 
 def examples(root: Path = ROOT) -> dict[str, str]:
-    """Return the SHA-256 of every golden example, by its path."""
-    files = sorted((root / EXAMPLES).rglob("*.json"))
+    """Return the SHA-256 of every golden example and record, by its path."""
+    files = sorted([*(root / EXAMPLES).rglob("*.json"), *(root / RECORDS).rglob("*.hex")])
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

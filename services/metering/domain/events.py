@@ -41,6 +41,7 @@ class UsageEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     key: 128 bits of (tenant, source, id). digest: 64 bits of what must be the same in a copy. time_us: microseconds
     since 1970 in UTC. time_stamped: the sender gave no time and the edge stamped its own.
+    proto/records/usage-shards holds the bytes of every version.
     """
 
     key: Key
