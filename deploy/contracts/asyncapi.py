@@ -98,7 +98,9 @@ def _message_names(spec: TopicSpec) -> tuple[str, ...]:
 
 
 def _operations(spec: TopicSpec) -> Json:
-    senders = {f"{spec.owner}.sends.{spec.name}": _operation("send", spec.name, f"{spec.owner} says what it owns")}
+    writes = {one: f"{one} writes in place of {spec.owner}" for one in spec.producers}
+    writes = writes or {spec.owner: f"{spec.owner} says what it owns"}
+    senders = {f"{one}.sends.{spec.name}": _operation("send", spec.name, why) for one, why in writes.items()}
     readers = {f"{one}.receives.{spec.name}": _operation("receive", spec.name, one) for one in spec.consumers}
     return senders | readers
 
@@ -106,8 +108,11 @@ def _operations(spec: TopicSpec) -> Json:
 def _dead_letter_operations(spec: TopicSpec) -> Json:
     if not spec.dead_letter:
         return {}
-    name = spec.dead_letter_topic
-    return {f"{one}.sends.{name}": _operation("send", name, f"{one} sets aside") for one in spec.consumers}
+    letters = dead_letter_spec(spec)
+    name = letters.name
+    senders = {f"{one}.sends.{name}": _operation("send", name, f"{one} sets aside") for one in letters.producers}
+    readers = {f"{one}.receives.{name}": _operation("receive", name, f"{one} decides") for one in letters.consumers}
+    return senders | readers
 
 
 def _operation(action: str, topic: str, summary: str) -> Json:

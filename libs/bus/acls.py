@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from libs.schemas.topics import TopicSpec
+from libs.schemas.topics import TopicSpec, dead_letter_spec
 
 OURS: Final = "maestro."  # every consumer group and transactional id of ours begins so
 
@@ -110,8 +110,14 @@ def _of_services(spec: TopicSpec) -> Iterator[Acl]:
     for consumer in spec.consumers:
         yield from _topic(consumer, spec.name, Operation.READ)
         yield from _names(consumer)
-        if spec.dead_letter:
-            yield from _topic(consumer, spec.dead_letter_topic, Operation.WRITE, Operation.READ)
+    if spec.dead_letter:
+        yield from _of_those_who_set_aside(dead_letter_spec(spec))
+
+
+def _of_those_who_set_aside(letters: TopicSpec) -> Iterator[Acl]:
+    # Letters leave by the outbox too, so its marks take READ. Their reader is the operator, a super user.
+    for service in letters.producers:
+        yield from _topic(service, letters.name, Operation.WRITE, Operation.READ)
 
 
 def _of_producers(spec: TopicSpec, users: Collection[str]) -> Iterator[Acl]:

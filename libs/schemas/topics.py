@@ -18,6 +18,7 @@ LONGEST_OUTAGE_H: Final = 24 * 7  # promised: a consumer that is down for a week
 DEAD_LETTER_EXTRA_H: Final = 24 * 7  # a dead letter outlives its source by as much
 DEAD_LETTER_LEAST_H: Final = 24 * 31
 DEAD_LETTER_ROOM_BYTES: Final = 65_536  # for the headers that say what failed
+OPERATOR: Final = "operator"  # whose topics dead letters are: no service's, a person decides over them
 
 
 class Deprecation(BaseModel):
@@ -91,11 +92,16 @@ def topic(name: str) -> TopicSpec:
 
 
 def dead_letter_spec(spec: TopicSpec) -> TopicSpec:
-    """Return the dead letter topic of `spec`: one partition, kept longer, records as large and ours."""
+    """Return the dead letter topic of `spec`: one partition, kept longer, records as large and ours.
+
+    The consumers of `spec` write there what they set aside; its owner has no part in it. Who reads the letters and says
+    what becomes of them is the operator (`maestro dlq`).
+    """
     return TopicSpec(
         name=spec.dead_letter_topic,
-        owner=spec.owner,
-        consumers=(spec.owner,),
+        owner=OPERATOR,
+        consumers=(OPERATOR,),
+        producers=spec.consumers,
         purpose=f"what could not be read on {spec.name}",
         key=spec.key,
         partitions=1,

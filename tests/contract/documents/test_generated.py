@@ -97,11 +97,12 @@ def test_every_topic_and_its_dead_letters_are_channels() -> None:
     assert set(asyncapi()["channels"]) == named
 
 
-def test_every_owner_sends_and_every_consumer_receives() -> None:
-    owners = {f"{spec.owner}.sends.{spec.name}" for spec in registry().values()}
+def test_every_owner_or_producer_in_its_place_sends_and_every_consumer_receives() -> None:
+    senders = {f"{one}.sends.{spec.name}" for spec in registry().values() for one in spec.producers or (spec.owner,)}
     readers = {f"{one}.receives.{spec.name}" for spec in registry().values() for one in spec.consumers}
     aside = {f"{one}.sends.{spec.dead_letter_topic}" for spec in registry().values() for one in spec.consumers}
-    assert set(asyncapi()["operations"]) == owners | readers | aside
+    decides = {f"operator.receives.{spec.dead_letter_topic}" for spec in registry().values()}
+    assert set(asyncapi()["operations"]) == senders | readers | aside | decides
 
 
 @EVERY_API

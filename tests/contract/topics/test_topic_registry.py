@@ -8,6 +8,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from deploy.contracts.asyncapi import asyncapi
+from libs.bus.acls import Operation, acls_of
 from libs.runtime.errors import Broken
 from libs.schemas import topics
 from libs.schemas.events import MODEL_OF_TYPE, ChangeRecorded
@@ -50,12 +52,23 @@ def test_a_retention_within_the_longest_outage_is_refused() -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
-def test_every_topic_has_a_dead_letter_topic_of_its_owner_that_outlives_it(spec: TopicSpec) -> None:
+def test_every_topic_has_a_dead_letter_topic_of_the_operator_that_outlives_it(spec: TopicSpec) -> None:
     dead = topics.dead_letter_spec(spec)
     assert spec.dead_letter
-    assert (dead.name, dead.owner, dead.cleanup) == (f"{spec.name}-dlq", spec.owner, "delete")
+    assert (dead.name, dead.owner, dead.cleanup) == (f"{spec.name}-dlq", topics.OPERATOR, "delete")
     assert (dead.retention_h or 0) > (spec.retention_h or 0)
     assert dead.max_record_bytes > spec.max_record_bytes
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_who_sets_letters_aside_is_said_alike_by_registry_rights_and_document(spec: TopicSpec) -> None:
+    dead = topics.dead_letter_spec(spec)
+    rights = [acl for acl in acls_of(SPECS) if acl.name == dead.name]
+    said = {name for name in asyncapi()["operations"] if name.endswith(f".{dead.name}")}
+    assert set(dead.producers) == set(spec.consumers)
+    assert {acl.user for acl in rights} == {acl.user for acl in rights if acl.operation is Operation.WRITE}
+    assert {acl.user for acl in rights} == set(dead.producers)
+    assert said == {f"{one}.sends.{dead.name}" for one in dead.producers} | {f"operator.receives.{dead.name}"}
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

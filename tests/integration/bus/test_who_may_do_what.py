@@ -13,7 +13,7 @@ from libs.bus.kafka.administration import administration
 from libs.bus.ports import Subscriber
 from libs.bus.records import Message
 from libs.runtime.errors import Broken
-from libs.schemas.topics import TopicSpec, registry
+from libs.schemas.topics import TopicSpec, dead_letter_spec, registry
 from tests.support.bus import fresh_name, spec
 from tests.support.kafka import KafkaOf
 from tests.support.kafka_attempts import client_of, may_read, may_write
@@ -33,7 +33,8 @@ def allowed(service: str) -> dict[str, tuple[bool, bool]]:
     for one in registry().values():
         owns, consumes = service == one.owner, service in one.consumers
         found[one.name] = (owns or consumes, owns and not one.producers)
-        found[one.dead_letter_topic] = (consumes, consumes)
+        sets_aside = service in dead_letter_spec(one).producers
+        found[one.dead_letter_topic] = (sets_aside, sets_aside)
     return found
 
 
