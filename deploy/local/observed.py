@@ -69,6 +69,8 @@ def read(service: str, text: str, now_s: float) -> Observed:
     rows = _greatest(found, "maestro_bus_outbox_rows")
     still = [labels.get("topic", "") for labels, value in found.get("maestro_metering_router_stopped", ()) if value]
     problem = f"the router of {', '.join(still)} stands still: its log says why" if still else ""
+    if _greatest(found, "maestro_metering_archive_stands"):
+        problem = problem or "the archiver stands still: its log says why"
     return Observed(
         service,
         problem="its database or the broker does not answer it" if is_blind else problem or _unusable_keys(found),

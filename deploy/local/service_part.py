@@ -126,6 +126,7 @@ class ServicePart:
             "MAESTRO_REGION": "local-1",
             "MAESTRO_INSTANCE": "0",
             "MAESTRO_ACTOR_KEY_FILE": str(self._places.actor_key),
+            **self._service.defaults,
             **inherited(os.environ),
             "MAESTRO_HOST": HOST,
             "MAESTRO_PORT": str(self._ports.port(self.name)),

@@ -14,8 +14,9 @@ class Service:
     """One service, started as `python -m services.<name>`, ready when `GET /readyz` answers 200.
 
     Each gets a port, a database and a role of its own. `settings` are further environment variables; `{home}` and
-    `{secrets}` in them stand for the stack's folders. `port` is tried first, another is chosen where it is taken; so is
-    `grpc_port`, where the service takes OTLP over gRPC (0: it does not).
+    `{secrets}` in them stand for the stack's folders. `defaults` are some that give way to the environment of
+    `maestro up`. `port` is tried first, another is chosen where it is taken; so is `grpc_port`, where the service takes
+    OTLP over gRPC (0: it does not).
     """
 
     name: str
@@ -23,6 +24,7 @@ class Service:
     owns: str
     needs: tuple[str, ...] = ("postgres", "kafka")
     settings: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
     grpc_port: int = 0
 
 
@@ -34,7 +36,13 @@ SERVICES: tuple[Service, ...] = (
         settings={"MAESTRO_OPERATOR_DIGEST_FILE": OPERATOR_DIGEST},
     ),
     # Not OTLP's own 4317: a Collector on the same machine listens there.
-    Service("metering", port=7102, owns="usage: spans and events into exact totals", grpc_port=14317),
+    Service(
+        "metering",
+        port=7102,
+        owns="usage: spans and events into exact totals",
+        defaults={"MAESTRO_ARCHIVE": "true"},
+        grpc_port=14317,
+    ),
     Service("quota", port=7103, owns="plans and decisions", needs=("postgres", "kafka", "valkey")),
     Service("invoicing", port=7104, owns="invoices and their files", settings={"MAESTRO_OBJECTS_DIR": OBJECTS}),
     Service(

@@ -63,9 +63,27 @@ class Move:
     appended_at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """One process among those that ever ran as `instance` of `consumer`; the greatest number is the living one."""
+
+    consumer: str
+    instance: str
+    number: int
+
+
 async def begin_incarnation(tx: Tx, consumer: str, instance: str) -> int:
     """Say that a new process of `instance` runs, and return its number; older ones will find out and stop."""
     return int(await tx.fetchval(_BEGIN, consumer, instance))
+
+
+async def hold_incarnation(tx: Tx, me: Incarnation) -> None:
+    """Raise Replaced unless `me` is the living process of its instance; until `tx` ends, none replaces it.
+
+    Waits for other transactions that hold it: also for one of our own whose end we did not hear of.
+    """
+    if await tx.fetchval(_HOLD, me.consumer, me.instance) != me.number:
+        raise _replaced(me.consumer, me.instance)
 
 
 async def known_ids(tx: Tx, consumer: str, topics: Collection[str]) -> dict[TopicPartition, set[UUID]]:
@@ -95,7 +113,7 @@ async def take(
     `starts` maps each partition to (topic id, the log's start). Raises Replaced where a newer process took our name.
     """
     if await tx.fetchval(_INCARNATION, consumer, instance) != incarnation:
-        raise Replaced(f"a newer process runs as instance {instance} of {consumer}; give each its own MAESTRO_INSTANCE")
+        raise _replaced(consumer, instance)
     life = await store_life(tx)
     order = sorted(starts)
     ids = [starts[one][0] for one in order]
@@ -129,12 +147,17 @@ async def move(tx: Tx, consumer: str, moves: Sequence[Move]) -> None:
         )
 
 
+def _replaced(consumer: str, instance: str) -> Replaced:
+    return Replaced(f"a newer process runs as instance {instance} of {consumer}; give each its own MAESTRO_INSTANCE")
+
+
 _BEGIN: Final = """
 INSERT INTO consumer_instance (consumer, instance, incarnation) VALUES ($1, $2, 1)
 ON CONFLICT (consumer, instance) DO UPDATE SET incarnation = consumer_instance.incarnation + 1, started_at = now()
 RETURNING incarnation
 """
 _INCARNATION: Final = "SELECT incarnation FROM consumer_instance WHERE consumer = $1 AND instance = $2 FOR SHARE"
+_HOLD: Final = "SELECT incarnation FROM consumer_instance WHERE consumer = $1 AND instance = $2 FOR UPDATE"
 _KNOWN: Final = "SELECT topic, partition, topic_id FROM consumer_offset WHERE consumer = $1 AND topic = ANY($2::text[])"
 _HELD: Final = """
 SELECT topic, partition, topic_id, owner_epoch, next FROM consumer_offset WHERE consumer = $1 AND topic_id = ANY($2)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from libs.bus.marks import refuse_if_behind
-from libs.bus.offsets import Owned, begin_incarnation, held_marks, known_ids, take
+from libs.bus.offsets import Incarnation, Owned, begin_incarnation, held_marks, known_ids, take
 from libs.bus.ports import Bus
 from libs.bus.records import TopicPartition
 from libs.bus.subscription import Subscription, offset_lost
@@ -23,6 +23,11 @@ class Ownership:
         self._pool = pool
         self._of = subscription
         self._incarnation = 0
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """This process, among those of its instance."""
+        return Incarnation(self._of.consumer, self._of.instance, self._incarnation)
 
     async def begin(self) -> None:
         """Say that this process is the living one of its instance; only once, so that an old one never comes back."""

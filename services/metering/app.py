@@ -15,6 +15,7 @@ from libs.access.door import open_door
 from libs.access.feed import fed
 from libs.access.principal import Principal
 from libs.bus.kafka import KafkaBus, access_of
+from libs.bus.lots import LotBounds
 from libs.bus.offsets import BUS_MIGRATIONS
 from libs.bus.ports import Bus
 from libs.bus.relay import Relay
@@ -32,14 +33,18 @@ from services.metering.consumer import (
     Closer,
     Forgetter,
     Teller,
+    archiver,
     close_consumer,
     foreign_consumer,
     foreign_subscription,
+    keep_archiving,
     shard_consumer,
     stand_alone,
 )
 from services.metering.domain.foreign import READERS
 from services.metering.domain.identity import Fingerprints
+from services.metering.domain.meters import Meters
+from services.metering.handlers.archiving import Archive
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.closing import Closing, show_waiting
 from services.metering.handlers.edge import Gate, UsageEdge
@@ -49,6 +54,7 @@ from services.metering.handlers.reading import Reading
 from services.metering.handlers.routing import Keyring, Router
 from services.metering.settings import MeteringSettings, meters_in_force
 from services.metering.store import MIGRATIONS, ids
+from services.metering.store.archive.folder import ArchiveFolder
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +103,9 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             for router in routers:
                 work = stand_alone(router.topic, partial(_route, bus, instance, router))
                 await stack.enter_async_context(background(f"router of {router.topic}", work))
+            if settings.archive:
+                work = keep_archiving(partial(_archive, bus, pool, settings, meters))
+                await stack.enter_async_context(background("archiver", work))
             app.state.edge = edge
             app.state.queries = Queries(pools.api, replace(reading, pool=pools.api), fingerprints)
             app.state.meters, app.state.shards, app.state.pools = meters, shards, pools
@@ -128,6 +137,12 @@ def _routers(settings: MeteringSettings, edge: UsageEdge, pool: Pool, directory:
 
 async def _route(bus: Bus, instance: str, router: Router) -> None:
     await foreign_consumer(bus, instance, router).run()
+
+
+async def _archive(bus: Bus, pool: Pool, settings: MeteringSettings, meters: Meters) -> None:
+    archive = Archive(ArchiveFolder(settings.archive_folder), pool, meters)
+    bounds = LotBounds(settings.archive_max_bytes, settings.archive_max_age_s)
+    await archiver(bus, pool, settings.instance, archive, bounds).run()
 
 
 def _edge_now(directory: Directory, clock: Clock, key_id: str) -> Principal:

@@ -13,6 +13,8 @@ from typing import Final
 from libs.bus.backoff import Backoff
 from libs.bus.consumer import BatchConsumer, EventConsumer
 from libs.bus.forwarder import Forwarder
+from libs.bus.lots import LotBounds, LotConsumer
+from libs.bus.offsets import Replaced
 from libs.bus.ports import Bus
 from libs.bus.records import TopicPartition
 from libs.bus.routes import Routes
@@ -26,11 +28,12 @@ from services.metering import metrics
 from services.metering.domain.closing import has_counted
 from services.metering.domain.intake import DEDUP_HORIZON
 from services.metering.domain.meters import Meter, Meters
+from services.metering.handlers.archiving import Archive
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.closing import Closing, on_close_requested
 from services.metering.handlers.integrating import integrate_due
 from services.metering.handlers.publishing import MAX_WINDOWS, Publishing
-from services.metering.handlers.reading import SHARDS_TOPIC, Reading
+from services.metering.handlers.reading import ARCHIVE_PURPOSE, SHARDS_TOPIC, Reading
 from services.metering.handlers.routing import Router
 from services.metering.store import closes, ids
 from services.metering.store.closes import OpenRequest
@@ -75,6 +78,29 @@ def foreign_subscription(topic: str, instance: str) -> Subscription:
 def foreign_consumer(bus: Bus, instance: str, router: Router) -> Forwarder:
     """Return the consumer of a foreign topic."""
     return Forwarder(bus, foreign_subscription(router.topic, instance), router.route)
+
+
+def archiver(bus: Bus, pool: Pool, instance: str, archive: Archive, bounds: LotBounds) -> LotConsumer:
+    """Return the consumer that archives usage-shards, beside the shard owners."""
+    subscription = Subscription(SERVICE, ARCHIVE_PURPOSE, (SHARDS_TOPIC,), instance, max_records=MAX_RECORDS)
+    return LotConsumer(bus, pool, subscription, archive, bounds)
+
+
+async def keep_archiving(archive: Callable[[], Awaitable[None]], pause_s: float = STAND_PAUSE_S) -> None:
+    """Run the archiver until cancelled, begun anew after it stopped: counting does not stop because it did.
+
+    Raises Replaced: then nothing of this process is to go on.
+    """
+    metrics.ARCHIVE_STANDS.replace(SERVICE, [({}, 0)])
+    while True:
+        try:
+            await archive()
+        except Replaced:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, usage is counted meanwhile
+            _log.critical("the archiver stands still; it looks again in %g s", pause_s, exc_info=True)
+        metrics.ARCHIVE_STANDS.replace(SERVICE, [({}, 1)])
+        await asyncio.sleep(pause_s)
 
 
 async def stand_alone(topic: str, route: Callable[[], Awaitable[None]], pause_s: float = STAND_PAUSE_S) -> None:

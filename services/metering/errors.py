@@ -117,3 +117,24 @@ class FrozenWindowTouched(Broken):
     """A write met a window of a closed period: the fence between batches and closes does not hold."""
 
     code = "frozen_window_touched"
+
+
+class ArchiveUnwritable(Unavailable):
+    """The archive's folder takes no files now: full, read-only, or away. What was read is read again."""
+
+    code = "archive_unwritable"
+    title = "The archive cannot be written"
+
+
+class ArchiveDamaged(Broken):
+    """A file that the manifest names is not there, or not what was written."""
+
+    code = "archive_damaged"
+    title = "The archive is not what its manifest says"
+
+
+class ArchivedBefore(Broken):
+    """The archiver was told to read what the archive holds: it would hold it twice."""
+
+    code = "archived_before"
+    title = "The archive holds these offsets"

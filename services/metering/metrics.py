@@ -52,3 +52,23 @@ ROUTER_KEY_UNUSABLE: Final = Snapshot(
     unit="",
     description="1 while the key that the foreign `topic` is bound to may not be used, and its records wait; else 0",
 )
+ARCHIVED_EVENTS: Final = _METER.create_counter(
+    "maestro.metering.archive.events", unit="{event}", description="occurrences of events that are in published files"
+)
+ARCHIVED_FILES: Final = _METER.create_counter(
+    "maestro.metering.archive.files", unit="{file}", description="files of the archive that were published"
+)
+ARCHIVED_BYTES: Final = _METER.create_counter(
+    "maestro.metering.archive.size", unit="By", description="bytes of these files"
+)
+ARCHIVE_SKIPPED: Final = _METER.create_counter(
+    "maestro.metering.archive.skipped",
+    unit="{record}",
+    description="records without readable events: shard owners set them aside as dead letters",
+)
+ARCHIVE_STANDS: Final = Snapshot(
+    _METER,
+    "maestro.metering.archive.stands",
+    unit="",
+    description="1 from when the archiver could not go on until it keeps a lot again; the log says why; else 0",
+)

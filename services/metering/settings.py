@@ -27,6 +27,17 @@ class MeteringSettings(ServiceSettings):
     otlp_grpc_port: int | None = Field(None, ge=0, le=65535, description="OTLP over gRPC; off where it is not set")
     usage_events_key_id: str = Field("", pattern=KEY_ID_OR_NONE, description="edge key that usage-events is bound to")
     otlp_spans_key_id: str = Field("", pattern=KEY_ID_OR_NONE, description="edge key that otlp_spans is bound to")
+    archive: bool = Field(False, description="keep every event in files; `maestro up` says yes")
+    archive_dir: Path | None = Field(None, description="where these lie; by default `archive` in the state folder")
+    archive_max_bytes: int = Field(
+        64 * 1024 * 1024, ge=1, description="a lot of events is written once it takes so much memory; files are smaller"
+    )
+    archive_max_age_s: float = Field(60.0, gt=0, description="a lot is written after so long, however little it holds")
+
+    @property
+    def archive_folder(self) -> Path:
+        """Where the archive lies."""
+        return self.archive_dir or self.state_dir / "archive"
 
     @property
     def bound_topics(self) -> dict[str, str]:

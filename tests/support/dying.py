@@ -44,10 +44,16 @@ class Restarted:
 
 @asynccontextmanager
 async def dying_at(place: str, service: str, told: dict[str, str], folder: Path) -> AsyncIterator[Restarted]:
-    """Run the service such that it kills itself once at `place`, and is started again, until the block ends."""
+    """Run the service such that it kills itself once at `place`, and is started again, until the block ends.
+
+    Several places are separated by commas: it dies once at each.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    own = {"MAESTRO_PORT": str(port), "MAESTRO_CRASH_AT": f"{place}:{folder / 'died'}"}
+    own = {
+        "MAESTRO_PORT": str(port),
+        "MAESTRO_CRASH_AT": ",".join(f"{one}:{folder / f'died-at-{one}'}" for one in place.split(",")),
+    }
     environment = {**os.environ, **told, **own}
     runner = Restarted(service, environment, folder / f"{service}.log", f"http://127.0.0.1:{port}")
     async with background(service, runner.run()):

@@ -149,6 +149,11 @@ class Meter:
         self._present = frozenset(spec.match.present) | ({spec.amount.attribute} if spec.amount else set())
         self._equal = tuple(spec.match.equal.items())
 
+    @property
+    def is_gauge(self) -> bool:
+        """Whether it weighs levels by time."""
+        return self.aggregation is Aggregation.TIME_WEIGHTED
+
     def may_match(self, kind: Kind, names: KeysView[str]) -> bool:
         """Return whether an event of this kind with attributes of these names can match."""
         return kind in self._kinds and names >= self._present
@@ -206,9 +211,7 @@ class Meters:
 
     def gauges(self) -> dict[str, Meter]:
         """Return the time-weighted meters by metric."""
-        return {
-            metric: meter for metric, meter in self.by_metric.items() if meter.aggregation is Aggregation.TIME_WEIGHTED
-        }
+        return {metric: meter for metric, meter in self.by_metric.items() if meter.is_gauge}
 
 
 def _amount(value: object, spec: Amount) -> int | Decimal:

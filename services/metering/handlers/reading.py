@@ -18,6 +18,8 @@ from services.metering.store import closes
 
 SHARDS_TOPIC: Final = "usage-shards"
 SHARDS_CONSUMER: Final = "metering.shards"
+ARCHIVE_PURPOSE: Final = "archive"
+ARCHIVE_CONSUMER: Final = f"metering.{ARCHIVE_PURPOSE}"
 
 
 def router_of(topic: str) -> str:
