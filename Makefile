@@ -10,7 +10,7 @@ LOCK_SHA := $(shell sha256sum requirements.lock | cut -c1-16)
 STAMP := $(VENV)/.installed-$(LOCK_SHA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down status doctor test check unit audit tools format lock chaos chaos-sabotage bench-start bench-quota bench-metering
+.PHONY: help setup demo up down status doctor test check unit audit tools format lock chaos chaos-sabotage bench-start bench-quota bench-metering bench-archive
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ bench-quota: setup  ## what a check costs
 
 bench-metering: setup  ## events a second from Kafka to committed
 	@$(BIN)/python -m pytest tests/bench/measure_metering.py -q -s
+
+bench-archive: setup  ## what archiving an event costs, and an exact total over a million archived events
+	@$(BIN)/python -m pytest tests/bench/measure_archive.py -q -s
 
 format: setup  ## lay the code out
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .

@@ -122,7 +122,7 @@ class WholeStack:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[WholeStack]:
     """The session's stack."""
-    with standing() as found:
+    with standing(told={"MAESTRO_ARCHIVE_MAX_AGE_S": "2"}) as found:
         yield found
 
 

@@ -13,7 +13,7 @@ import pytest
 from deploy.local.command import main
 from deploy.local.places import CHECKOUT, lay_places
 
-VERBS = ("up", "down", "restart", "status", "logs", "doctor", "demo", "verify")
+VERBS = ("up", "down", "restart", "status", "logs", "doctor", "demo", "verify", "usage")
 SLOW_IMPORTS = ("asyncpg", "aiokafka", "redis", "rich", "httpx", "fastapi", "pydantic", "cryptography")
 LOADED = "import sys; from deploy.local.command import app; print(*sys.modules)"
 

@@ -29,7 +29,10 @@ from services.metering.store.archive.columns import PLACED
 
 ROW_GROUP_EVENTS: Final = 65_536  # statistics say for each so many rows which tenants and times are in it
 ORDER: Final = ("tenant", "time_us", "source", "event_id", "kafka_partition", "kafka_offset", "kafka_index")
-ALIKE: Final = ["tenant", "source", "event_type", "topic_id", "key"]  # columns in which values repeat within a group
+ALIKE: Final = [  # columns whose values repeat within a group; a sum over a million amounts takes half the time so
+    *("tenant", "source", "event_type", "topic_id"),
+    *("amounts.key_value.key", "amounts.key_value.value"),
+]
 
 
 @dataclass(frozen=True, slots=True)
