@@ -34,7 +34,11 @@ def new_tenant(stack: WholeStack) -> tuple[str, str]:
     answer = httpx.post(
         f"{stack.addresses.identity}/v1/tenants",
         json={"name": "archived"},
-        headers={"authorization": f"Bearer {stack.addresses.operator_key}", "idempotency-key": secrets.token_hex(8)},
+        headers={
+            "authorization": f"Bearer {stack.addresses.operator_key}",
+            "idempotency-key": secrets.token_hex(8),
+            "maestro-reason": "a test",
+        },
         trust_env=False,
     )
     made = answer.raise_for_status().json()
