@@ -38,7 +38,7 @@ class Bound:
             key_id = customer.edge_key([one.tenant_id for one in self._left])
             binding_file(self._chaos).write_text(json.dumps(dict.fromkeys(SETTINGS, key_id)), encoding="utf-8")
             for login in LOGINS.values():
-                hand.run_verb(f"maestro bus add-user {login}")
+                hand.run_verb(f"maestro bus add-user {login} --reason chaos")
             self._stack.restart("metering")
         return replace(self._left.pop(), by_kafka=True)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 import httpx
 
+from libs.signing.folder import verify_folder
+from libs.signing.keys import PublicKey
 from samples.hello_tenant.stack import Stack
 from tests.chaos.sender import CALLS, EVENTS, Entry
 from tests.chaos.ways import Account
@@ -77,13 +82,40 @@ class Customer:
         self._ask("POST", url, self._stack.operator_key, json=body)
 
     def invoiced(self, account: Account) -> Counter[Entry]:
-        """Wait until the tenant's invoice is signed, and return what its lines bill. Raises NotInTime."""
+        """Wait until the tenant's invoice is signed, verify it, and return what its lines bill. Raises NotInTime."""
         found = self.until(f"the signed invoice of {account.tenant_id}", lambda: self._signed(account))
-        url = f"{self._stack.invoicing}/v1/invoices/{found['invoice_id']}/files/invoice.json"
+        files = {file["name"]: self._content(file["name"], found["invoice_id"], account) for file in found["files"]}
+        self._verify(files, found["number"])
         billed: Counter[Entry] = Counter()
-        for line in self._ask("GET", url, account.key)["lines"]:
+        for line in json.loads(files["invoice.json"])["lines"]:
             billed[account.tenant_id, line["metric"]] += int(line["base_quantity"])
         return billed
+
+    def numbers(self) -> Counter[str]:
+        """Return how many invoices have each number, over all tenants that the stack ever had."""
+        found: Counter[str] = Counter()
+        query: dict[str, Any] = {"limit": 100}
+        url = f"{self._stack.invoicing}/v1/invoices"
+        while True:
+            page = self._ask("GET", url, self._stack.operator_key, params=query)
+            found.update(one["number"] for one in page["items"])
+            if page["next_cursor"] is None:
+                return found
+            query["cursor"] = page["next_cursor"]
+
+    def _content(self, name: str, invoice_id: str, account: Account) -> bytes:
+        url = f"{self._stack.invoicing}/v1/invoices/{invoice_id}/files/{name}"
+        return self._answer("GET", url, account.key).content
+
+    def _verify(self, files: dict[str, bytes], number: str) -> None:
+        """Check what came as `maestro verify` does, with the key that the stack's owner gave out."""
+        with TemporaryDirectory() as folder:
+            for name, content in files.items():
+                (Path(folder) / name).write_bytes(content)
+            report = verify_folder(Path(folder), [PublicKey.load(self._stack.trusted_key)])
+        assert report.is_verified, f"{number} cannot be verified: {report.findings}"
+        assert report.manifest is not None
+        assert report.manifest.subject.number == number, f"{number} is signed as {report.manifest.subject.number}"
 
     def _signed(self, account: Account) -> dict[str, Any] | None:
         query = {"period": self._period, "limit": 10}
@@ -92,13 +124,17 @@ class Customer:
         return next((one for one in invoices if one["signed_at"] is not None), None)
 
     def _ask(self, method: str, url: str, key: str, **request: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self._answer(method, url, key, **request).json()
+        return found
+
+    def _answer(self, method: str, url: str, key: str, **request: Any) -> httpx.Response:
         """Make a call, and again while the service is away or does not know the key yet. Raises NotInTime."""
         headers = {"authorization": f"Bearer {key}", "maestro-reason": "a test of exactness"}
         if method == "POST":
             headers["idempotency-key"] = str(uuid.uuid4())
         last = ""
 
-        def answered() -> dict[str, Any] | None:
+        def answered() -> httpx.Response | None:
             nonlocal last
             try:
                 answer = self._http.request(method, url, headers=headers, **request)
@@ -106,8 +142,7 @@ class Customer:
                 last = repr(error)
                 return None
             last = f"{answer.status_code} {answer.text[:300]}"
-            found: dict[str, Any] | None = answer.json() if answer.is_success else None
-            return found
+            return answer if answer.is_success else None
 
         return self.until(f"{method} {url}", answered, lambda: last)
 

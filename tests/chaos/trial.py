@@ -112,6 +112,8 @@ def _live(hand: Hand, customer: Customer, result: Result, bound: Bound | None) -
     for account in accounts:
         _compare(result, senders.sent, customer.invoiced(account), account)
     hand.ensure_up()
+    twice = [number for number, count in customer.numbers().items() if count > 1]
+    assert not twice, f"numbers of more than one invoice: {twice}"
     for account in accounts:
         _compare(result, senders.sent, customer.counted(account), account)
 
