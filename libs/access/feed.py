@@ -44,7 +44,8 @@ async def _feed(directory: Directory, bus: Bus) -> None:
 def apply_record(directory: Directory, record: Record) -> None:
     """Apply one record of tenant-changes. Its subject is forgotten by a tombstone, and by what cannot be understood.
 
-    A change to a key that we fail to read may be its revocation: the key is refused until it is said again.
+    A change to a key that we fail to read, or that is said by a type of tomorrow, may be its revocation: the key is
+    refused until it is said again.
     """
     if record.value is None:
         _forget(directory, record)
@@ -55,6 +56,8 @@ def apply_record(directory: Directory, record: Record) -> None:
             directory.on_key_changed(decode(record, KeyChanged, meta).data)
         elif meta.type == TenantChanged.TYPE:
             directory.on_tenant_changed(decode(record, TenantChanged, meta).data)
+        else:  # libs/bus/unknown_types.py says so, once for each type
+            _forget(directory, record)
     except BadEvent as error:
         _log.error("%s at %d: its subject is refused from now on: %s", record.source, record.offset, error)
         _forget(directory, record)

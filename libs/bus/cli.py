@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = _from
 
 
 def _show(outcome: Outcome) -> int:
-    for line in outcome.lines:
-        print(line)
+    for line in outcome.lines:  # an ACL's user is whatever somebody wrote at the broker
+        print(printable(line))
     return outcome.status
 
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from libs.bus.records import Headers, Message, Record
 from libs.runtime.errors import Broken
 from libs.runtime.names import service_source
+from libs.runtime.strict_json import NotStrictJson, require_strict
 from libs.runtime.tracing import TRACEPARENT, current_traceparent
 from libs.schemas import topics
 from libs.schemas.cloudevents import SPEC_VERSION, BadEvent, binary
@@ -109,9 +110,13 @@ def meta_of(record: Record) -> EventMeta:
 
 
 def decode(record: Record, model: type[M], meta: EventMeta | None = None) -> Received[M]:
-    """Return the event in `record` as `model`; raise BadEvent where its data does not fit."""
+    """Return the event in `record` as `model`; raise BadEvent where its data does not fit or says a name twice."""
+    value = record.value or b""
     try:
-        data = model.model_validate_json(record.value or b"")
+        require_strict(value)  # a microsecond in ten: pydantic takes the last of two equal names
+        data = model.model_validate_json(value)
+    except NotStrictJson as error:
+        raise BadEvent(f"{model.TYPE}: data: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "data"

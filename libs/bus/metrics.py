@@ -22,6 +22,11 @@ RECORDS: Final = _METER.create_counter(
 PUBLISHED: Final = _METER.create_counter(
     "maestro.bus.relay.published", unit="{event}", description="outbox rows made durable in Kafka"
 )
+TABLE_UNKNOWN: Final = _METER.create_counter(
+    "maestro.bus.table.unknown",
+    unit="{record}",
+    description="records that tables in memory read and whose type is not listed for their topic, by topic",
+)
 
 LAG: Final = Snapshot(
     _METER,

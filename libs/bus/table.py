@@ -16,6 +16,7 @@ from libs.bus.ports import Bus, Fetched, OutOfRange, Reader
 from libs.bus.records import Record
 from libs.bus.sequences import Lane, Place, stamp_of
 from libs.bus.subscription import require_read
+from libs.bus.unknown_types import UnknownTypes
 from libs.runtime.errors import Broken, Rejected, Unavailable
 from libs.schemas.values import from_microseconds
 
@@ -29,7 +30,8 @@ class CompactedTable:
 
     `apply(record)` changes the memory of its owner, and is called in the event loop: it must be quick. A record with
     value None (a tombstone) says that its key is gone. It raises Rejected for one that cannot be understood: that is
-    logged and passed over, the last good value of its key stands.
+    logged and passed over, the last good value of its key stands. One of a type that is not listed for the topic is
+    logged and counted here; what it means for its key is for `apply` to say.
     """
 
     def __init__(self, bus: Bus, topic: str, apply: Callable[[Record], None], *, random: Random | None = None) -> None:
@@ -37,6 +39,7 @@ class CompactedTable:
         self._bus = bus
         self._topic = topic
         self._apply = apply
+        self._unknown = UnknownTypes(topic)
         self._backoff = Backoff(random or SystemRandom())
         self._topic_id: UUID | None = None
         self._positions: dict[int, int] = {}
@@ -122,6 +125,7 @@ class CompactedTable:
             self._taken[stamp.lane] = stamp.at
         try:
             require_read(record)
+            self._unknown.meet(record)
             self._apply(record)
         except Rejected as error:
             _log.error("%s at %d cannot be understood: %s", record.source, record.offset, error)

@@ -176,7 +176,7 @@ InForce = Annotated[Meters, Depends(meters_of)]
         200: {"description": "taken; what was rejected is in `partialSuccess`", "content": SPAN_ANSWERS},
         **INTAKE_REFUSALS,
     },
-    openapi_extra=raw_body(SPAN_BODIES, "An OTLP export of spans; Content-Encoding may be gzip."),
+    openapi_extra=raw_body(SPAN_BODIES, "An OTLP export of spans; Content-Encoding may be gzip or zstd."),
 )
 async def export_traces(request: Request, caller: Caller, edge: Edge, gate: Bounded) -> Response:
     """Take an OTLP export of spans, protobuf or JSON; answer in the same encoding, once usage is durable."""
@@ -196,7 +196,7 @@ async def export_traces(request: Request, caller: Caller, edge: Edge, gate: Boun
     response_class=Response,
     status_code=204,
     responses={207: {"description": "a verdict for each event, in order", "model": VerdictsShown}, **INTAKE_REFUSALS},
-    openapi_extra=raw_body(EVENT_BODIES, "CloudEvents 1.0; Content-Encoding may be gzip."),
+    openapi_extra=raw_body(EVENT_BODIES, "CloudEvents 1.0; Content-Encoding may be gzip or zstd."),
 )
 async def ingest_events(request: Request, caller: Caller, edge: Edge, gate: Bounded) -> Response:
     """Take CloudEvents (structured, batch or binary): 204 where all are taken, else 207 with a verdict for each."""

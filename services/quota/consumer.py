@@ -52,7 +52,10 @@ def plan_table_feed(bus: Bus, plans: PlanTable) -> CompactedTable:
 
 
 def learn(plans: PlanTable, record: Record) -> None:
-    """Apply one record of plan-changes; raise Rejected where it cannot be understood: what was known stands."""
+    """Apply one record of plan-changes; raise Rejected where it cannot be understood.
+
+    What was known stands then, and where the type is not listed: a tenant is limited by its plan of before, not refused.
+    """
     if record.value is None:
         return
     meta = meta_of(record)

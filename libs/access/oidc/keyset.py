@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import orjson
 from jwt import PyJWK, PyJWTError
 
 from libs.access.oidc.issuers import Algorithm
 from libs.runtime.errors import Unavailable
+from libs.runtime.strict_json import NotStrictJson, strict_json
 
 MAX_KEYS: Final = 100  # an issuer has a handful; a set that lists more is not one
 MAX_KID_CHARS: Final = 255
@@ -54,9 +54,9 @@ def read_key_set(content: bytes) -> dict[str, VerifyingKey]:
     Passed over: keys for another use or algorithm, weak and private ones, those without a `kid`, all that share one.
     """
     try:
-        document = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise KeySetUnusable("the key set is not JSON") from error
+        document = strict_json(content)
+    except NotStrictJson as error:
+        raise KeySetUnusable(f"the key set: {error}") from error
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list) or len(listed) > MAX_KEYS:
         raise KeySetUnusable(f"the key set has no list `keys` of at most {MAX_KEYS}")

@@ -1,7 +1,8 @@
 """Bearer tokens of identity providers: JSON Web Tokens in compact form (RFC 7519, 7515), checked as RFC 8725 asks.
 
 Of a token's header only `alg` and `kid` are used. `jku`, `x5u`, `jwk` and `x5c`, by which a token could bring its own
-key, are never followed; `crit` is refused, since we understand no extension.
+key, are never followed; `crit` is refused, since we understand no extension. So is a token whose header or claims say a
+name twice (RFC 7515 and 7519, section 4 of each): whoever checked it before us may have read the other.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-import orjson
 from jwt import PyJWS, PyJWTError
 
 from libs.access.bearer import HOW, MAX_CREDENTIAL_CHARS
@@ -25,6 +25,7 @@ from libs.access.oidc.keyset import MAX_KID_CHARS
 from libs.access.principal import Principal
 from libs.runtime.actors import Pseudonyms
 from libs.runtime.errors import Unauthenticated
+from libs.runtime.strict_json import strict_json
 
 MAX_HEADER_CHARS: Final = 4_096  # an `x5c` chain that we do not read must still fit
 MAX_DEPTH: Final = 6  # of header and claims: real ones have two or three levels
@@ -124,9 +125,9 @@ def _parts(token: str) -> tuple[Mapping[str, object], Mapping[str, object]]:
 
 def _object(segment: str) -> Mapping[str, object]:
     try:
-        found = orjson.loads(base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True))
+        found = strict_json(base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, ValueError) as error:
-        raise TokenRefused("not base64url of JSON") from error
+        raise TokenRefused("not base64url of JSON that says each name once") from error
     if not isinstance(found, dict) or not _is_shallow(found, MAX_DEPTH):
         raise TokenRefused("no object, or one that is nested too deeply")
     return found

@@ -98,9 +98,20 @@ def test_the_verb_shows_drift_and_another_puts_it_right(
     assert capsys.readouterr().out == "the ACLs are those of proto/topics\n"
 
 
-async def _widen(kafka: KafkaAccess) -> None:
+async def _widen(kafka: KafkaAccess, acl: Acl = TOO_MUCH) -> None:
     async with administration(kafka) as broker:
-        await broker.change_acls(add=[TOO_MUCH])
+        await broker.change_acls(add=[acl])
+
+
+def test_what_a_stranger_wrote_into_an_acl_moves_no_cursor(
+    settings: ServiceSettings, kafka: KafkaAccess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_own_loop(_widen(kafka, replace(TOO_MUCH, user="quota\x1b[2K\u202e")))
+
+    assert main(["acls"], lambda _: settings) == 1
+    assert capsys.readouterr().out == "extra    quota\\x1b[2K\\u202e: allows write on topic invoices\n"
+    assert main(["provision", *WHY], lambda _: settings) == 0
+    assert capsys.readouterr().out == "removed  quota\\x1b[2K\\u202e: allows write on topic invoices\n"
 
 
 def test_a_login_that_no_topic_knows_is_not_made(settings: ServiceSettings, capsys: pytest.CaptureFixture[str]) -> None:

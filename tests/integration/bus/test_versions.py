@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
 
 import pytest
 
+from libs.access.directory import Directory
+from libs.access.feed import fed
+from libs.access.keys import ApiKey, new_key
 from libs.bus.consumer import EventConsumer
-from libs.bus.envelope import Received
+from libs.bus.envelope import Received, event_message
 from libs.bus.memory import MemoryBus
 from libs.bus.ports import Bus
 from libs.bus.records import Message
 from libs.bus.routes import Routes
 from libs.bus.subscription import Subscription
-from libs.runtime.errors import Rejected
-from libs.schemas.events import MODEL_OF_TYPE, EventModel
+from libs.runtime.errors import Rejected, Unauthenticated, Unavailable
+from libs.runtime.metrics import start_metrics
+from libs.schemas.events import MODEL_OF_TYPE, EventModel, KeyChanged
 from libs.schemas.topics import registry
 from libs.store.pool import Pool, Tx
+from tests.support.access import ENV, NOW, bearer, key_changed
 from tests.support.bus import fresh_name
+from tests.support.conditions import eventually
 from tests.support.consuming import at_work, dead_letters, effects_are, relay_of
+from tests.support.exposed import exposed
 from tests.support.golden import FILES, name_of, read, record_of
 
+KEYS = "tenant-changes"
 TOPIC_OF = {event_type: spec.name for spec in registry().values() for event_type in spec.types}
 NEXT = "maestro.tenant.changed.v2"
 LATER: dict[str, Any] = {"added_later": {"colours": ["red"], "by": None}}
@@ -122,3 +132,49 @@ async def test_an_unknown_type_is_set_aside_whole_and_holds_up_nothing(bus: Bus,
     assert letter["maestro_reason"] == b"bad_event"
     assert NEXT.encode() in letter["maestro_cause"]
     assert (letter["value"], letter["ce_type"], letter["ce_id"]) == (unknown.value, NEXT.encode(), b"next")
+
+
+async def test_a_revocation_by_a_type_of_tomorrow_ends_the_key_and_is_told_once(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory, key, tomorrows = Directory(ENV), new_key(ENV, token_bytes), fresh_name("maestro.key.changed.v2")
+    other = new_key(ENV, token_bytes)
+    counted = unknown_count()
+
+    async with fed(directory, bus):
+        await bus.publisher.publish([change_of(key), change_of(other)])
+        await eventually(lambda: admits(directory, key, other), "both keys are let in")
+        revocations = [change_of(one, named=tomorrows, revoked_at=NOW) for one in (key, key)]
+        await bus.publisher.publish([*revocations, change_of(other, expires_at=NOW)])
+        await eventually(lambda: refuses(directory, key, other), "both keys are refused")
+
+    assert [one.levelname for one in caplog.records if tomorrows in one.getMessage()] == ["ERROR"]
+    assert unknown_count() >= counted + 2
+
+
+def change_of(key: ApiKey, *, named: str = KeyChanged.TYPE, **changes: Any) -> Message:
+    said = event_message(
+        KEYS, key_changed(key, "operator", **changes), key=f"key/{key.key_id}", event_id=uuid.uuid4(), at=NOW
+    )
+    headers = dict(said.headers) | {"ce_type": named.encode()}
+    return Message(KEYS, said.key, said.value, tuple(headers.items()))
+
+
+def is_let_in(directory: Directory, key: ApiKey) -> bool:
+    try:
+        return directory.authenticate(bearer(key), NOW).key_id == key.key_id
+    except (Unauthenticated, Unavailable):
+        return False
+
+
+async def admits(directory: Directory, *keys: ApiKey) -> bool:
+    return all(is_let_in(directory, key) for key in keys)
+
+
+async def refuses(directory: Directory, *keys: ApiKey) -> bool:
+    return not any(is_let_in(directory, key) for key in keys)
+
+
+def unknown_count() -> float:
+    start_metrics("test")
+    return sum(exposed("maestro_bus_table_unknown_total", topic=KEYS))

@@ -13,7 +13,7 @@ from libs.bus.envelope import event_message
 from libs.bus.memory import MemoryBus
 from libs.bus.records import Message, Record
 from libs.runtime.errors import Unauthenticated, Unavailable
-from libs.schemas.events import EventModel, PlanAssignment, TenantPlanChanged
+from libs.schemas.events import EventModel
 from libs.schemas.topics import topic
 from tests.support.access import ENV, NOW, api_key, bearer, directory_of, key_changed, tenant_changed, tenant_id
 from tests.support.conditions import eventually
@@ -99,8 +99,8 @@ def record(message: Message) -> Record:
     return Record(TOPIC, 0, 7, message.key, message.value, message.headers, 0)
 
 
-def said(event: EventModel, key: str, named: str = TOPIC) -> Record:
-    return record(event_message(named, event, key=key, event_id=uuid.uuid4(), at=NOW))
+def said(event: EventModel, key: str) -> Record:
+    return record(event_message(TOPIC, event, key=key, event_id=uuid.uuid4(), at=NOW))
 
 
 def broken(subject: str) -> Record:
@@ -145,12 +145,34 @@ def test_a_tombstone_for_nothing_we_know_changes_nothing(key: bytes | None) -> N
 
 def test_an_event_that_is_not_about_tenants_or_keys_is_passed_over() -> None:
     directory = directory_of(key_changed(KEY, "operator"))
-    plan = PlanAssignment(plan_id="pro", version=1, effective_at=NOW)
-    other = TenantPlanChanged(tenant_id=A, assignments=(plan,), changed_at=NOW)
 
-    apply_record(directory, said(other, f"key/{KEY.key_id}", named="plan-changes"))
+    apply_record(directory, of_tomorrow("plan/pro/1"))
 
     assert lets_in(directory)
+
+
+def test_a_key_that_is_changed_by_a_type_of_tomorrow_is_refused_until_it_is_said_again() -> None:
+    directory = directory_of(key_changed(KEY, "operator"))
+    apply_record(directory, of_tomorrow(f"key/{KEY.key_id}"))
+    assert not lets_in(directory)
+
+    apply_record(directory, said(key_changed(KEY, "operator"), f"key/{KEY.key_id}"))
+
+    assert lets_in(directory)
+
+
+def test_the_keys_of_a_tenant_that_is_changed_by_a_type_of_tomorrow_are_refused() -> None:
+    directory = directory_of(tenant_changed(A), key_changed(KEY, "tenant", tenant_id=A))
+
+    apply_record(directory, of_tomorrow(f"tenant/{A}"))
+
+    assert not lets_in(directory)
+
+
+def of_tomorrow(subject: str) -> Record:
+    whole = said(key_changed(KEY, "operator", revoked_at=NOW), subject)
+    headers = dict(whole.headers) | {"ce_type": b"maestro.key.changed.v2"}
+    return Record(whole.topic, whole.partition, whole.offset, whole.key, whole.value, tuple(headers.items()), 0)
 
 
 async def _answers(directory: Directory) -> bool:

@@ -177,3 +177,14 @@ def test_keys_that_share_an_id_are_none_of_them_used() -> None:
 def test_a_set_of_too_many_keys_is_none() -> None:
     with pytest.raises(KeySetUnusable):
         read_key_set(jwks(*[OLD.jwk | {"kid": str(number)} for number in range(101)]))
+
+
+@pytest.mark.parametrize("again", [b'"keys": []', b'"later": {"a": 1, "a": 2}', b'"later": NaN'])
+def test_a_set_that_may_be_read_in_two_ways_is_none(again: bytes) -> None:
+    with pytest.raises(KeySetUnusable, match="a name is said twice"):
+        read_key_set(b"{" + again + b", " + jwks(OLD)[1:])
+
+
+def test_a_set_is_none_where_a_key_says_a_name_twice() -> None:
+    with pytest.raises(KeySetUnusable, match="a name is said twice"):
+        read_key_set(jwks(OLD).replace(b'"kid":', b'"kid":"another","kid":'))

@@ -138,6 +138,39 @@ async def test_a_token_that_names_keys_of_its_own_is_checked_by_ours_alone() -> 
     assert own.tenant_id == A  # such headers are ignored, not followed: nothing but the issuer's set was ever fetched
 
 
+HEADER = b'{"alg": "EdDSA", "kid": "ed"}'
+
+
+def signed_as_written(header: bytes, body: bytes) -> str:
+    signing_input = f"{segment(header)}.{segment(body)}"
+    return f"{signing_input}.{segment(ED.private.sign(signing_input.encode()))}"
+
+
+async def test_a_token_is_taken_as_its_bytes_say_it() -> None:
+    caller = await tokens_of(Provider(ED), said=TENANTS).verify(signed_as_written(HEADER, orjson.dumps(claims())), NOW)
+    assert caller.tenant_id == A
+
+
+@pytest.mark.parametrize("again", [b'"sub": "eve"', b'"later": {"a": 1, "a": 2}', b'"later": NaN', b'"exp": 1e999'])
+async def test_a_token_whose_claims_may_be_read_in_two_ways_is_refused(again: bytes) -> None:
+    body = orjson.dumps(claims())
+    assert await refused(signed_as_written(HEADER, body[:-1] + b", " + again + b"}"))
+    assert await refused(signed_as_written(HEADER, b"{" + again + b", " + body[1:]))
+
+
+@pytest.mark.parametrize("again", [b'"kid": "ec"', b'"alg": "none"', b'"jwk": {"x": 1, "x": 2}'])
+async def test_a_token_whose_header_may_be_read_in_two_ways_is_refused(again: bytes) -> None:
+    body = orjson.dumps(claims())
+    assert await refused(signed_as_written(HEADER[:-1] + b", " + again + b"}", body))
+    assert await refused(signed_as_written(b"{" + again + b", " + HEADER[1:], body))
+
+
+@pytest.mark.parametrize("digits", [20, 400, 5_000])
+async def test_a_time_beyond_all_clocks_is_refused(digits: int) -> None:
+    body = orjson.dumps(claims(exp=None)).replace(b'"exp":null', b'"exp":' + b"9" * digits)
+    assert await refused(signed_as_written(HEADER, body))
+
+
 @pytest.mark.parametrize(
     "header",
     [{"crit": ["exp"]}, {"crit": []}, {"b64": False, "crit": ["b64"]}, {"typ": "logout+jwt"}, {"typ": 5}],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -83,3 +84,16 @@ def test_a_record_without_a_required_attribute_is_no_event(missing: str) -> None
 def test_data_of_another_model_names_the_field_that_is_wrong() -> None:
     with pytest.raises(BadEvent, match=r"maestro\.plan\.changed\.v1: plan_id|version"):
         decode(said(), PlanChanged)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b'{"tenant_id": "a", "tenant_id": "b"}', b'{"later": {"name": 1, "name": 2}}', b'{"n": NaN}', b"", b"x"],
+)
+def test_data_that_decoders_read_differently_is_no_event(value: bytes) -> None:
+    record = said()
+    whole = (record.value or b"{}").removesuffix(b"}")
+    doubtful = replace(record, value=value and whole + b"," + value.removeprefix(b"{"))
+
+    with pytest.raises(BadEvent, match=r"maestro\.tenant\.changed\.v1: data: not JSON, or a name is said twice"):
+        decode(doubtful, TenantChanged)
