@@ -54,7 +54,7 @@ def plan_table_feed(bus: Bus, plans: PlanTable) -> CompactedTable:
 def learn(plans: PlanTable, record: Record) -> None:
     """Apply one record of plan-changes; raise Rejected where it cannot be understood.
 
-    What was known stands then, and where the type is not listed: a tenant is limited by its plan of before, not refused.
+    What was known stands then, and where the type is not listed: its plan of before limits a tenant.
     """
     if record.value is None:
         return
