@@ -1,4 +1,4 @@
-"""Which tests may run side by side, where two processes share them (`make test`): by file, and all stacks in one.
+"""Which tests run one after the other, where two processes share them (`make test`): those of a file, and all stacks.
 
 Each process has servers of its own. A supervised stack takes the usual ports if they are free: two that start at the
 same time would both find them so.
@@ -9,13 +9,20 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 STACKS: Final = ("tests/alerts/", "tests/chaos/", "tests/e2e/", "tests/integration/deploy_local/")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say of every test with which others it belongs."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        has_stack = file.startswith(STACKS) or "stack" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("stacks" if has_stack else file))
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives whole files to a process, and all that starts stacks to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "stacks" if file.startswith(STACKS) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Share the tests out so."""
+    return ByFile(config, log)
