@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from libs.bus.ports import Bus, OutOfRange
+from libs.bus.ports import Bus, OutOfRange, Reader
 from libs.bus.records import Message, TopicPartition
 from libs.schemas.topics import TopicSpec
 from tests.contract.bus.test_publishing import read_all
@@ -43,9 +43,7 @@ async def test_a_reader_out_of_range_says_so(broker: Broker, topic: TopicSpec) -
     await reader.start({2: 1000})
 
     with pytest.raises(OutOfRange) as raised:
-        async with asyncio.timeout(30):
-            while True:  # a poll waits a quarter of a second, and the broker's answer may take longer
-                await reader.poll()
+        await _polled_on(reader)
 
     await reader.stop()
     assert (raised.value.source, raised.value.offset) == (TopicPartition(topic.name, 2), 1000)
@@ -57,3 +55,10 @@ async def test_the_start_moves_up_when_records_expire(broker: Broker, topic: Top
     await broker.drop_before(TopicPartition(topic.name, 0), 4)
 
     assert (await broker.bus.start_offsets(topic.name))[0] == 4
+
+
+async def _polled_on(reader: Reader) -> None:
+    """Poll until it raises: one poll waits a quarter of a second, and the broker's answer may take longer."""
+    async with asyncio.timeout(30):
+        while True:
+            await reader.poll()
