@@ -29,7 +29,7 @@ class UnknownTypes:
         spec = registry().get(topic)
         self._listed = None if spec is None else frozenset(one.encode() for one in spec.types)
         self._said: set[bytes] = set()
-        metrics.TABLE_UNKNOWN.add(0, {"topic": topic})  # so that the first of them is an increase, and raises the alarm
+        metrics.TABLE_UNKNOWN.add(0, {"topic": topic})  # so that the first of them is an increase
 
     def meet(self, record: Record) -> None:
         """Count `record` if its type is not listed, and log that type if it is the first of it."""

@@ -1,7 +1,8 @@
 """How the bus fares, seen from one service: lag, watermark, outbox, lease, dead letters, sampled every few seconds.
 
 Read from what is stored and from the broker, not from the consumers of this process: a consumer that is stuck, or that
-no process runs, is seen just as well. Nothing is done per record.
+this process does not run, is seen just as well. What is seen of a service none of whose processes runs is what it told
+last (MaestroUnreadNearRetention). Nothing is done per record.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from deploy.local.services import SERVICES
+from libs.schemas.topics import registry
 from tests.support.alerts import FOLDER, Alert, alerts
 from tests.support.tools import CHECKOUT
 
@@ -52,3 +53,13 @@ def test_every_service_is_scraped() -> None:
     assert {(one["labels"]["service"], *one["targets"]) for one in targets} == {
         (service.name, f"127.0.0.1:{service.port}") for service in SERVICES
     }
+
+
+def test_what_a_service_that_is_down_does_not_read_is_told_at_half_of_the_shortest_retention() -> None:
+    [alert] = [one for one in alerts() if one.name == "MaestroUnreadNearRetention"]
+    shortest_h = min(
+        spec.retention_h for spec in registry().values() if spec.consumers and spec.retention_h is not None
+    )
+
+    assert f"> {shortest_h * 3600 // 2} " in alert.expression
+    assert f"[{shortest_h // 24}d]" in alert.expression
