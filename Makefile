@@ -55,7 +55,7 @@ unit: setup  ## the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/contract tests/architecture -q
 
 test: setup check  ## everything, on the real parts, by two processes side by side
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 audit: setup  ## what is known against the pinned packages (asks the package index)
 	@$(BIN)/python -m deploy.supply_chain.audit
