@@ -67,13 +67,10 @@ def read(service: str, text: str, now_s: float) -> Observed:
     marks = [value for _, value in found.get("maestro_bus_consumer_watermark_timestamp_seconds", ())]
     letters = [value for _, value in found.get("maestro_bus_dead_letters_waiting", ())]
     rows = _greatest(found, "maestro_bus_outbox_rows")
-    still = [labels.get("topic", "") for labels, value in found.get("maestro_metering_router_stopped", ()) if value]
-    problem = f"the router of {', '.join(still)} stands still: its log says why" if still else ""
-    if _greatest(found, "maestro_metering_archive_stands"):
-        problem = problem or "the archiver stands still: its log says why"
+    problem = _standing(found) or _unusable_keys(found)
     return Observed(
         service,
-        problem="its database or the broker does not answer it" if is_blind else problem or _unusable_keys(found),
+        problem="its database or the broker does not answer it" if is_blind else problem,
         lag=int(sum(lags)) if lags else None,
         lag_age_s=_greatest(found, "maestro_bus_consumer_lag_age_seconds"),
         watermark_age_s=max(0.0, now_s - min(marks)) if marks else None,
@@ -94,6 +91,15 @@ def _samples(text: str) -> Samples:
 
 def _greatest(found: Samples, name: str) -> float | None:
     return max((value for _, value in found.get(name, ())), default=None)
+
+
+def _standing(found: Samples) -> str:
+    """Return in words what of the service stands still until somebody acts, the routers before the archiver."""
+    still = [labels.get("topic", "") for labels, value in found.get("maestro_metering_router_stopped", ()) if value]
+    if still:
+        return f"the router of {', '.join(still)} stands still: its log says why"
+    is_archiver = _greatest(found, "maestro_metering_archive_stands")
+    return "the archiver stands still: its log says why" if is_archiver else ""
 
 
 def _unusable_keys(found: Samples) -> str:
