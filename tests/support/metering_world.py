@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from secrets import token_bytes
@@ -18,7 +17,7 @@ from fastapi import FastAPI
 
 from libs.access.keys import ApiKey, base32_id, new_key
 from libs.access.scopes import DEFAULT_SCOPES
-from libs.bus.envelope import EPOCH, SEQ, decode, event_message
+from libs.bus.envelope import EPOCH, SEQ, SOURCE, decode, event_message
 from libs.bus.ports import Bus
 from libs.bus.records import Message, Record
 from libs.runtime.clock import Clock, SystemClock
@@ -44,15 +43,21 @@ class World:
     pool: Pool
     clock: Clock
     app: FastAPI
-    seq: int = field(default_factory=time.time_ns)  # tests share a broker: what one says comes after what others said
+    seq: int = 0
+    name: str = field(default_factory=lambda: uuid4().hex)
     keys: dict[str, ApiKey] = field(default_factory=dict)
 
     async def say(self, topic: str, event: EventModel, *, key: str, times: int = 1) -> None:
-        """Publish `event` as its owner's relay does; `times` > 1 as one that died in between."""
+        """Publish `event` as its owner's relay does; `times` > 1 as one that died in between.
+
+        The source has this world's name in it: tests share the broker, and a store that another test has restored says
+        of itself a later epoch than any of ours.
+        """
         self.seq += 1
         message = event_message(topic, event, key=key, event_id=uuid4(), at=self.clock.now())
-        place = ((EPOCH, b"1"), (SEQ, str(self.seq).encode()))
-        await self.bus.publisher.publish([Message(topic, message.key, message.value, message.headers + place)] * times)
+        place = {EPOCH: b"1", SEQ: str(self.seq).encode(), SOURCE: f"https://maestro.example/{self.name}".encode()}
+        headers = tuple((dict(message.headers) | place).items())
+        await self.bus.publisher.publish([replace(message, headers=headers)] * times)
 
     async def new_key(self, kind: KeyKind, **changes: Any) -> ApiKey:
         """Have identity say a new key, and wait until it is known here."""
