@@ -244,7 +244,11 @@ async def test_a_full_disk_is_seen_and_stops_no_counting_and_nothing_is_lost(wor
         waiting = list((folder / "staging").rglob("*.parquet"))
         assert len(waiting) <= 8
     await settled(world)
-    assert archive_stands() == 0.0
+
+    async def goes_on() -> bool:
+        return archive_stands() == 0.0
+
+    await eventually(goes_on, "the metric says that the archiver goes on")
     assert verdicts(await recomputed(world, folder, tenant)) == [("201", Verdict.AGREES)]
     assert list((folder / "staging").rglob("*.parquet")) == []
 
