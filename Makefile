@@ -85,8 +85,9 @@ bench-start: setup  ## from `make demo` to the first event, cold and warm (some 
 bench-quota: setup  ## what a check costs
 	@$(BIN)/python -m pytest tests/bench/measure_quota.py -q -s
 
-bench-metering: setup  ## events a second from Kafka to committed
-	@$(BIN)/python -m pytest tests/bench/measure_metering.py -q -s
+bench-metering: setup  ## events a second from Kafka to committed: EVENTS=100000, IDS=n that stand before, RESULT=file
+	@MAESTRO_BENCH_EVENTS=$(or $(EVENTS),100000) MAESTRO_BENCH_IDS=$(or $(IDS),0) MAESTRO_BENCH_RESULT=$(RESULT) \
+		$(BIN)/python -m pytest tests/bench/measure_metering.py -q -s
 
 bench-archive: setup  ## what archiving an event costs, and an exact total over a million archived events
 	@$(BIN)/python -m pytest tests/bench/measure_archive.py -q -s

@@ -8,7 +8,7 @@ The loop around it is `libs.bus.member`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 
 from libs.bus.dispatch import Dispatch
@@ -23,8 +23,14 @@ from libs.bus.subscription import Subscription
 from libs.bus.writer import Handle, HandleEach, Writer
 from libs.store.pool import Pool
 
+Load = Callable[[Mapping[TopicPartition, Owned]], Awaitable[None]]
+
 
 def _nothing_to_discard() -> None:
+    """Stand in for a handler that keeps nothing in memory."""
+
+
+async def _nothing_to_load(_owned: Mapping[TopicPartition, Owned]) -> None:
     """Stand in for a handler that keeps nothing in memory."""
 
 
@@ -33,7 +39,8 @@ class BatchConsumer(Member):
 
     `handle` may raise PoisonRecords, or Rejected, which as SQLSTATE 22 and 23 is bisected down to the one record. After
     any rollback and before every assignment `discard()` is called: what the handler keeps in memory about these
-    partitions is to be read from the store again.
+    partitions is to be read from the store again. Once partitions are taken, and before anything of them is given,
+    `load(owned)` is waited for: all that owners before committed is in the store by then.
     """
 
     def __init__(
@@ -44,12 +51,14 @@ class BatchConsumer(Member):
         handle: Handle,
         *,
         discard: Callable[[], None] = _nothing_to_discard,
+        load: Load = _nothing_to_load,
         handle_each: HandleEach | None = None,
         random: Random | None = None,
     ) -> None:
         """Wire the consumer; `run` starts it. `handle_each`: see `libs.bus.writer.Writer`."""
         super().__init__(bus, subscription, random)
         self._discard = discard
+        self._load = load
         self._ownership = Ownership(bus, pool, subscription)
         self._writer = Writer(pool, subscription, handle, discard, handle_each)
         self._owned: dict[TopicPartition, Owned] = {}
@@ -60,6 +69,7 @@ class BatchConsumer(Member):
 
     async def _take(self, subscriber: Subscriber, partitions: frozenset[TopicPartition]) -> Offsets:
         self._owned = await self._ownership.take(partitions)
+        await self._load(self._owned)
         self.progress.own(self._owned)
         await self._show_progress(subscriber)  # also what was written just before a rebalance
         return {source: mine.next for source, mine in self._owned.items()}

@@ -151,6 +151,15 @@ def _replaced(consumer: str, instance: str) -> Replaced:
     return Replaced(f"a newer process runs as instance {instance} of {consumer}; give each its own MAESTRO_INSTANCE")
 
 
+async def hold_ownership(tx: Tx, consumer: str, partition: int, owned: Owned) -> None:
+    """Raise NotOwner unless the partition is ours; until `tx` ends nobody takes it, and its offset does not move.
+
+    For what an owner writes beside its batches.
+    """
+    if await tx.fetchval(_HOLD_OWNERSHIP, consumer, owned.topic_id, partition) != owned.owner_epoch:
+        raise NotOwner(f"partition {partition} of {consumer} has another owner")
+
+
 _BEGIN: Final = """
 INSERT INTO consumer_instance (consumer, instance, incarnation) VALUES ($1, $2, 1)
 ON CONFLICT (consumer, instance) DO UPDATE SET incarnation = consumer_instance.incarnation + 1, started_at = now()
@@ -168,6 +177,9 @@ SELECT $1, wanted.topic_id, wanted.partition, wanted.topic, wanted.next, $6
 FROM unnest($2::uuid[], $3::int[], $4::text[], $5::bigint[]) AS wanted (topic_id, partition, topic, next)
 ORDER BY wanted.topic_id, wanted.partition
 ON CONFLICT DO NOTHING
+"""
+_HOLD_OWNERSHIP: Final = """
+SELECT owner_epoch FROM consumer_offset WHERE consumer = $1 AND topic_id = $2 AND partition = $3 FOR SHARE
 """
 # Rows are locked in key order before they are changed, here and below, so that two owners never deadlock.
 _TAKE: Final = """

@@ -38,6 +38,7 @@ from services.metering.consumer import (
     foreign_consumer,
     foreign_subscription,
     keep_archiving,
+    keep_merging,
     shard_consumer,
     stand_alone,
 )
@@ -48,6 +49,8 @@ from services.metering.handlers.archiving import Archive
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.closing import Closing, show_waiting
 from services.metering.handlers.edge import Gate, UsageEdge
+from services.metering.handlers.known_ids import KnownIds
+from services.metering.handlers.merging import Merger
 from services.metering.handlers.publishing import Publishing
 from services.metering.handlers.queries import Queries
 from services.metering.handlers.reading import Reading
@@ -55,6 +58,7 @@ from services.metering.handlers.routing import Keyring, Router
 from services.metering.settings import MeteringSettings, meters_in_force
 from services.metering.store import MIGRATIONS, ids
 from services.metering.store.archive.folder import ArchiveFolder
+from services.metering.store.run_files import RunFiles
 
 _log = logging.getLogger(__name__)
 
@@ -86,13 +90,16 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 also=[show_waiting, Keyring(routers).show],
                 forwarded=[foreign_subscription(router.topic, instance) for router in routers],
             )
-            shards = shard_consumer(bus, pool, instance, ShardOwner(meters))
+            files = RunFiles(settings.runs_path)
+            known = KnownIds(bus, pool, files)
+            shards = shard_consumer(bus, pool, instance, ShardOwner(meters, known))
             for name, work in (
                 ("relay", Relay(pool, bus, service="metering", instance=instance).run()),
                 ("consumer of usage-shards", shards.run()),
                 ("consumer of close-requests", close_consumer(bus, pool, instance).run()),
                 ("closer", Closer(reading, pool, Closing(meters, clock)).run()),
                 ("teller", Teller(reading, pool, meters, publishing).run()),
+                ("merger of ids", keep_merging(Merger(known, pool, files))),
                 ("forgetter", Forgetter(reading, pool).run()),
                 ("vitals", vitals.run()),
             ):

@@ -30,12 +30,14 @@ from services.metering.domain.intake import DEDUP_HORIZON
 from services.metering.domain.meters import Meter, Meters
 from services.metering.handlers.archiving import Archive
 from services.metering.handlers.batches import ShardOwner
+from services.metering.handlers.clearing import clear_away
 from services.metering.handlers.closing import Closing, on_close_requested
 from services.metering.handlers.integrating import integrate_due
+from services.metering.handlers.merging import Merger
 from services.metering.handlers.publishing import MAX_WINDOWS, Publishing
 from services.metering.handlers.reading import ARCHIVE_PURPOSE, SHARDS_TOPIC, Reading
 from services.metering.handlers.routing import Router
-from services.metering.store import closes, ids
+from services.metering.store import closes, runs
 from services.metering.store.closes import OpenRequest
 
 SERVICE: Final = "metering"
@@ -49,8 +51,8 @@ MAX_CLOSES: Final = 200  # tried on one look; a month's end has thousands, oldes
 TELL_PAUSE_S: Final = (
     1.0  # windows are told at most so often: a total that changes a thousand times a second is told once
 )
-FORGET_PAUSE_S: Final = 60.0
-MAX_FORGOTTEN: Final = 20_000  # of one transaction; a minute of a loop without pauses forgets millions
+FORGET_PAUSE_S: Final = 10.0
+MERGE_PAUSE_S: Final = 0.5  # small runs that wait meanwhile cost a batch some microseconds each
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +60,8 @@ _log = logging.getLogger(__name__)
 def shard_consumer(bus: Bus, pool: Pool, instance: str, owner: ShardOwner) -> BatchConsumer:
     """Return the consumer of usage-shards."""
     subscription = Subscription(SERVICE, "shards", (SHARDS_TOPIC,), instance, max_records=MAX_RECORDS)
-    return BatchConsumer(bus, pool, subscription, owner.take)
+    known = owner.known
+    return BatchConsumer(bus, pool, subscription, owner.take, discard=known.discard, load=known.load)
 
 
 def close_consumer(bus: Bus, pool: Pool, instance: str) -> EventConsumer:
@@ -101,6 +104,11 @@ async def keep_archiving(archive: Callable[[], Awaitable[None]], pause_s: float 
             _log.critical("the archiver stands still; it looks again in %g s", pause_s, exc_info=True)
         metrics.ARCHIVE_STANDS.replace(SERVICE, [({}, 1)])
         await asyncio.sleep(pause_s)
+
+
+async def keep_merging(merger: Merger) -> None:
+    """Merge runs of ids until cancelled."""
+    await repeat("merging runs of ids", merger.turn, MERGE_PAUSE_S)
 
 
 async def stand_alone(topic: str, route: Callable[[], Awaitable[None]], pause_s: float = STAND_PAUSE_S) -> None:
@@ -231,6 +239,7 @@ class Forgetter:
     """Forgets ids the dedup horizon behind the watermark: no edge takes a copy of their events any more.
 
     An event's age counts from its time or from when it was seen, whichever is later: a back-dated one is kept as long.
+    Ids go by whole runs, with the youngest id of theirs, which is at most a week after the oldest.
     """
 
     reading: Reading
@@ -241,10 +250,10 @@ class Forgetter:
         await repeat("forgetting old ids", self.turn, FORGET_PAUSE_S)
 
     async def turn(self) -> bool:
-        """Forget one lot; return whether there may be more."""
+        """Forget runs that are old enough, clear one lot away; return whether there may be more."""
         watermark_at = await self.reading.watermark()
-        if watermark_at is None:
-            return False
+        if watermark_at is not None:
+            async with transaction(self.pool) as tx:
+                await runs.forget_before(tx, microseconds(watermark_at - DEDUP_HORIZON))
         async with transaction(self.pool) as tx:
-            forgotten = await ids.forget_before(tx, microseconds(watermark_at - DEDUP_HORIZON), MAX_FORGOTTEN)
-        return forgotten == MAX_FORGOTTEN
+            return await clear_away(tx)

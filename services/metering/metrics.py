@@ -25,6 +25,9 @@ BATCH_EVENTS: Final = _METER.create_counter(
     unit="{event}",
     description="events that shard owners decided over, by `outcome`: counted, duplicate, conflict",
 )
+IDS_MERGED: Final = _METER.create_counter(
+    "maestro.metering.ids.merged", unit="{event}", description="event ids that were written again into a larger run"
+)
 ADJUSTMENTS: Final = _METER.create_counter(
     "maestro.metering.adjustments", unit="{event}", description="amounts that came for a period after its close"
 )

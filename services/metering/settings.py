@@ -26,6 +26,7 @@ class MeteringSettings(ServiceSettings):
     meters_file: Path = Field(DEFAULT_METERS, description="YAML, one document of `kind: Meter` for each meter")
     otlp_grpc_port: int | None = Field(None, ge=0, le=65535, description="OTLP over gRPC; off where it is not set")
     usage_events_key_id: str = Field("", pattern=KEY_ID_OR_NONE, description="edge key that usage-events is bound to")
+    runs_dir: Path | None = Field(None, description="cache of event ids, mapped (default: metering/runs of the state)")
     otlp_spans_key_id: str = Field("", pattern=KEY_ID_OR_NONE, description="edge key that otlp_spans is bound to")
     archive: bool = Field(False, description="keep every event in files; `maestro up` says yes")
     archive_dir: Path | None = Field(None, description="where these lie; by default `archive` in the state folder")
@@ -38,6 +39,11 @@ class MeteringSettings(ServiceSettings):
     def archive_folder(self) -> Path:
         """Where the archive lies."""
         return self.archive_dir or self.state_dir / "archive"
+
+    @property
+    def runs_path(self) -> Path:
+        """The folder that is this process's own, on a disk: what lies there can be made again."""
+        return (self.runs_dir or self.state_dir / "metering" / "runs") / self.instance
 
     @property
     def bound_topics(self) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """How fast the shard owner is: from records that lie in Kafka to totals, ids and offsets committed in PostgreSQL.
 
-    MAESTRO_BENCH_EVENTS=200000 python -m pytest tests/bench/measure_metering.py -q -s
+    MAESTRO_BENCH_EVENTS=200000 MAESTRO_BENCH_IDS=10000000 python -m pytest tests/bench/measure_metering.py -q -s
 
 Not part of the tests: it asserts that each event is known once, and nothing about time. Broker and database run on the
 same machine as the owner, which is a process of its own with the service's own settings; commits are durable. Five
-percent of the events are copies. Events come from a seed.
+percent of the events are copies. Events come from a seed. MAESTRO_BENCH_IDS ids (100000000, say) stand before: they
+are in the store, the owner has read them from there, and was started again with the files that it made.
+MAESTRO_BENCH_RESULT names a file that every round is added to.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,18 +38,26 @@ from services.metering.domain.events import Kind, UsageEvent
 from services.metering.domain.identity import Fingerprints
 from services.metering.domain.records import encode
 from services.metering.settings import MeteringSettings
+from services.metering.store import MIGRATIONS
+from tests.bench.loading import load_ids
 from tests.support.access import bearer
 from tests.support.conditions import eventually
 from tests.support.dying import dying_at
 from tests.support.kafka import kafka_environment, kafka_settings
 from tests.support.metering import SECRET
 from tests.support.metering_world import metering_world
+from tests.support.stack import in_own_loop
+from tests.support.stores import pools_on
 
+IDS = int(os.environ.get("MAESTRO_BENCH_IDS", "0"))
+RESULT = os.environ.get("MAESTRO_BENCH_RESULT", "")
 EVENTS = int(os.environ.get("MAESTRO_BENCH_EVENTS", "100000"))
 SEED = int(os.environ.get("MAESTRO_BENCH_SEED", "1"))
 TENANTS = 5_000
 COPIES = 0.05
 REQUESTS = 1_600
+COUNT_IDS = "SELECT coalesce(sum(entries), 0)::bigint FROM usage_id_run WHERE state = 'live'"
+STORE_BYTES = "SELECT pg_total_relation_size('usage_id_run') + pg_total_relation_size('usage_id_chunk')"
 PROGRESS = "SELECT coalesce(sum(next), 0) FROM consumer_offset WHERE consumer = 'metering.shards'"
 
 
@@ -89,7 +100,7 @@ def events_of(random: Random, run: str) -> Iterator[UsageEvent]:
         yield event
 
 
-def load_of(per_request: int, partitions: int, run: str) -> Load:
+def made_load(per_request: int, partitions: int, run: str) -> Load:
     """What edges write when each request brings `per_request` events."""
     random = Random(SEED)
     stream, messages, seen, count = events_of(random, run), [], set(), 0
@@ -105,6 +116,7 @@ class Owner:
     """The process, and what the kernel knows of it (proc(5))."""
 
     process: asyncio.subprocess.Process
+    address: str
 
     def cpu_s(self) -> float:
         """Seconds of CPU used so far, user and system."""
@@ -113,7 +125,14 @@ class Owner:
 
     def anonymous_mb(self) -> int:
         """Anonymous memory that is resident now."""
-        line = next(line for line in self._read("status").splitlines() if line.startswith("RssAnon"))
+        return self._mb("RssAnon")
+
+    def resident_mb(self) -> int:
+        """All that is resident now, mapped files included."""
+        return self._mb("VmRSS")
+
+    def _mb(self, name: str) -> int:
+        line = next(line for line in self._read("status").splitlines() if line.startswith(name))
         return int(line.split()[1]) // 1024
 
     def _read(self, name: str) -> str:
@@ -123,14 +142,17 @@ class Owner:
 @asynccontextmanager
 async def owner(settings: MeteringSettings, kafka: KafkaAccess) -> AsyncIterator[Owner]:
     """Metering as a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     told = {
-        "MAESTRO_PORT": "0",
+        "MAESTRO_PORT": str(port),
+        "MAESTRO_STATE_DIR": str(settings.state_dir),
         "MAESTRO_POSTGRES_URL": settings.postgres_url,
         **kafka_environment(kafka),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.metering", env=os.environ | told)
     try:
-        yield Owner(process)
+        yield Owner(process, f"http://127.0.0.1:{port}")
     finally:
         process.terminate()
         await process.wait()
@@ -141,7 +163,7 @@ async def pool_of(settings: MeteringSettings) -> AsyncIterator[Pool]:
     """A pool on the owner's database, once the owner has made its tables."""
     pool = await open_pool(settings, Role.WORKER, name="bench")
     while await pool.fetchval(
-        "SELECT coalesce(NOT has_table_privilege(to_regclass('usage_adjustment'), 'SELECT'), true)"
+        "SELECT coalesce(NOT has_table_privilege(to_regclass('usage_id_chunk'), 'SELECT'), true)"
     ):
         await asyncio.sleep(0.2)
     yield pool
@@ -156,35 +178,93 @@ async def until(pool: Pool, records: int) -> None:
 
 @pytest.mark.parametrize("per_request", [1, 100, 1000])
 @pytest.mark.timeout(1200)
-async def test_from_kafka_to_committed_totals(
-    per_request: int, fresh_database: Callable[..., str], kafka: KafkaAccess
-) -> None:
-    settings = MeteringSettings(postgres_url=fresh_database("metering"), **kafka_settings(kafka))
+async def test_from_kafka_to_committed_totals(per_request: int, loaded: MeteringSettings, kafka: KafkaAccess) -> None:
     bus = KafkaBus(kafka, client_id="bench")
     await bus.start()
-    async with owner(settings, kafka) as running, pool_of(settings) as pool:
+    begun_s = time.perf_counter()
+    async with owner(loaded, kafka) as running, pool_of(loaded) as pool:
         before = sum((await bus.end_offsets("usage-shards")).values())
         await until(pool, before)
-        known = await pool.fetchval("SELECT count(*) FROM usage_event_id")
-        load = load_of(per_request, await bus.partitions("usage-shards"), f"run-{per_request}")
+        await until_ready(running)
+        start_s = time.perf_counter() - begun_s
+        known = await pool.fetchval(COUNT_IDS)
+        load = made_load(per_request, await bus.partitions("usage-shards"), f"run-{per_request}")
         running.process.send_signal(signal.SIGSTOP)
         for start in range(0, len(load.messages), 5_000):
             await bus.publisher.publish(load.messages[start : start + 5_000])
         running.process.send_signal(signal.SIGCONT)
         begun_s, begun_cpu_s = time.perf_counter(), running.cpu_s()
         await until(pool, before + len(load.messages))
-        show(load, per_request, time.perf_counter() - begun_s, running, running.cpu_s() - begun_cpu_s)
-        assert await pool.fetchval("SELECT count(*) FROM usage_event_id") == known + load.total
+        took_s, cpu_s = time.perf_counter() - begun_s, running.cpu_s() - begun_cpu_s
+        assert await pool.fetchval(COUNT_IDS) == known + load.total
+        show(
+            {
+                "events_a_request": per_request,
+                "events": load.events,
+                "records": len(load.messages),
+                "events_s": round(load.events / took_s),
+                "owner_cpu_us_an_event": round(cpu_s * 1e6 / load.events, 1),
+                "anonymous_mb": running.anonymous_mb(),
+                "resident_mb": running.resident_mb(),
+                "ids_before": known,
+                "store_bytes_an_id": round(await pool.fetchval(STORE_BYTES) / (known + load.total), 1),
+                "file_bytes_an_id": round(file_bytes(loaded) / (known + load.total), 1),
+                "start_s": round(start_s, 1),
+                "seed": SEED,
+                "load_average": os.getloadavg()[0],
+            }
+        )
     await bus.stop()
 
 
-def show(load: Load, per_request: int, took_s: float, running: Owner, cpu_s: float) -> None:
-    print(
-        f"\n{per_request:>5} events a request: {load.events} events, {len(load.messages)} records,"
-        f" {load.events / took_s:9.0f} events/s, {cpu_s * 1e6 / load.events:6.1f} us of the owner's CPU an event,"
-        f" {running.anonymous_mb()} MB anonymous, seed {SEED}",
-        end="",
-    )
+@pytest.fixture(scope="module")
+def loaded(
+    module_database: Callable[..., str], kafka: KafkaAccess, tmp_path_factory: pytest.TempPathFactory
+) -> MeteringSettings:
+    """Metering whose store holds IDS ids, and which has read them from there once."""
+    folder = tmp_path_factory.mktemp("state")
+    settings = MeteringSettings(postgres_url=module_database("metering"), state_dir=folder, **kafka_settings(kafka))
+    in_own_loop(load_and_read(settings, kafka))
+    return settings
+
+
+async def load_and_read(settings: MeteringSettings, kafka: KafkaAccess) -> None:
+    """Make the tables, load the ids, and have an owner read them."""
+    async with pools_on(settings.postgres_url, [MIGRATIONS]) as pools:
+        begun_s = time.perf_counter()
+        await load_ids(pools.worker, IDS, SEED)
+        loaded_s = time.perf_counter()
+        async with owner(settings, kafka) as running:
+            await until_ready(running)
+            read_s = time.perf_counter()
+            show(
+                {
+                    "loaded_ids": await pools.worker.fetchval(COUNT_IDS),
+                    "load_s": round(loaded_s - begun_s, 1),
+                    "first_start_s": round(read_s - loaded_s, 1),
+                    "anonymous_mb": running.anonymous_mb(),
+                    "resident_mb": running.resident_mb(),
+                }
+            )
+
+
+async def until_ready(running: Owner) -> None:
+    """Wait until the process has taken its partitions and knows their ids."""
+    async with httpx.AsyncClient(base_url=running.address, trust_env=False) as http:
+        await eventually(lambda: answers(http), "the owner is ready", within_s=600, every_s=0.1)
+
+
+def file_bytes(settings: MeteringSettings) -> int:
+    """What the runs of the owner take on the disk."""
+    return sum(path.stat().st_size for path in settings.runs_path.glob("*"))
+
+
+def show(round_: dict[str, Any]) -> None:
+    """Print a round, and add it to the result."""
+    print("\n" + "  ".join(f"{name}={value}" for name, value in round_.items()), end="", flush=True)
+    if RESULT:
+        with Path(RESULT).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(round_) + "\n")
 
 
 @pytest.mark.parametrize(("per_request", "clients"), [(1, 1), (1, 32), (100, 8)])

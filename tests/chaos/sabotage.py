@@ -21,7 +21,7 @@ from libs.bus.subscription import Poison
 from libs.bus.writer import Piece, Writer
 from libs.runtime.crashpoints import crash_point
 from libs.store.pool import Tx, transaction
-from services.metering.store import ids
+from services.metering.handlers.known_ids import KnownIds
 
 _replaced: list[tuple[object, str, object]] = []
 
@@ -61,13 +61,13 @@ def compare_and_set_removed() -> None:
 
 def dedup_off() -> None:
     """Every event is new."""
-    claim = ids.claim
+    claim = KnownIds.claim
 
-    async def nothing_known(tx: Tx, firsts: Mapping[bytes, Any], seen_us: int) -> dict[bytes, int]:
-        await claim(tx, firsts, seen_us)
+    async def nothing_known(self: KnownIds, tx: Tx, firsts: Mapping[bytes, Any], seen_us: int) -> dict[bytes, int]:
+        await claim(self, tx, firsts, seen_us)
         return {}
 
-    _replace(ids, "claim", nothing_known)
+    _replace(KnownIds, "claim", nothing_known)
 
 
 def sequences_unchecked() -> None:

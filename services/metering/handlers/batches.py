@@ -17,6 +17,7 @@ from services.metering.domain.folding import Folded, fold
 from services.metering.domain.meters import Meters
 from services.metering.domain.records import decode
 from services.metering.domain.settling import candidates_of, settle
+from services.metering.handlers.known_ids import KnownIds
 from services.metering.store import gauges, ids, windows
 from services.metering.store.fence import closed_periods, share_fence
 
@@ -26,15 +27,16 @@ MILLISECOND_US: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ShardOwner:
-    """Decides over the shards of the partitions that this process owns. Keeps nothing in memory between batches."""
+    """Decides over the shards of the partitions that this process owns."""
 
     meters: Meters
+    known: KnownIds
 
     async def take(self, tx: Tx, records: Sequence[Record]) -> None:
         """Count a batch; raise PoisonRecords for those that no edge of ours wrote."""
         candidates = candidates_of(await _events(records))
         await share_fence(tx)
-        settled = settle(candidates, await ids.claim(tx, candidates.firsts, _seen_us(records)))
+        settled = settle(candidates, await self.known.claim(tx, candidates.firsts, _seen_us(records)))
         folded = await self._fold(tx, settled.fresh)
         await ids.note_again(tx, settled)
         await windows.add(tx, folded.sums)

@@ -1,9 +1,9 @@
-"""Which events stand: their keys and digests, what came again, what came in conflict, what no meter could take."""
+"""What became of events: what came again, what came in conflict, what no meter could take. Which stand: `runs.py`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,8 +13,7 @@ from libs.store.pool import Tx
 from services.metering.domain.events import UsageEvent
 from services.metering.domain.meters import Failed
 from services.metering.domain.settling import Conflict, Settled
-
-CLAIM_KEYS: Final = 4_000  # of one statement: writing it out holds the loop for some milliseconds
+from services.metering.store import runs
 
 Failures = Sequence[tuple[UsageEvent, Failed]]
 
@@ -22,23 +21,6 @@ Failures = Sequence[tuple[UsageEvent, Failed]]
 async def fingerprint_secret(tx: Tx) -> bytes:
     """Return the secret of this installation."""
     return bytes(await tx.fetchval("SELECT secret FROM fingerprint_secret"))
-
-
-async def claim(tx: Tx, firsts: Mapping[bytes, UsageEvent], seen_us: int) -> dict[bytes, int]:
-    """Let these events, seen at `seen_us`, stand; return the digests of the keys under which another stood before.
-
-    A rival that claims the same key at once is waited for: one of the two commits it, the other sees it here.
-    """
-    order = sorted(firsts)
-    taken: list[UUID] = []
-    for start in range(0, len(order), CLAIM_KEYS):
-        keys = order[start : start + CLAIM_KEYS]
-        digests, times = [firsts[key].digest for key in keys], [firsts[key].time_us for key in keys]
-        rows = await tx.fetch(_CLAIM, [UUID(key) for key in keys], digests, times, seen_us)
-        taken += [row["key"] for row in rows]
-    # Statements of their own, so that they see what a rival committed while those above waited for it.
-    known = await tx.fetch(_DIGESTS, taken) if taken else []
-    return {row["key"].bytes: row["digest"] for row in known}
 
 
 async def note_again(tx: Tx, settled: Settled) -> None:
@@ -63,9 +45,9 @@ async def note_failures(tx: Tx, failures: Failures) -> None:
         )
 
 
-async def forget_before(tx: Tx, cutoff_us: int, limit: int) -> int:
-    """Forget at most `limit` events that are of before `cutoff_us` and were seen before it; return how many."""
-    return int(await tx.fetchval(_FORGET, cutoff_us, limit))
+async def forget_notes(tx: Tx, keys: Sequence[bytes]) -> None:
+    """Forget how often these events came again, and what could not take them."""
+    await tx.execute(_FORGET, [UUID(key) for key in keys])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +74,7 @@ async def history(tx: Tx, key: bytes) -> History:
     """Return all that is known of the event with this key; `adjusted_in` lists (metric, period)."""
     own = UUID(key)
     return History(
-        time_us=await tx.fetchval("SELECT time_us FROM usage_event_id WHERE key = $1", own),
+        time_us=await _time_us(tx, key),
         copies=await tx.fetchval("SELECT copies FROM usage_duplicate WHERE key = $1", own) or 0,
         conflicts=[
             OtherBody(row["other_type"], row["other_time_us"], row["copies"])
@@ -101,6 +83,15 @@ async def history(tx: Tx, key: bytes) -> History:
         failures=[Failed(row["metric"], row["reason"], row["detail"]) for row in await tx.fetch(_FAILURES_OF, own)],
         adjusted_in=[(row["metric"], row["period"]) for row in await tx.fetch(_ADJUSTED_IN, own)],
     )
+
+
+async def _time_us(tx: Tx, key: bytes) -> int | None:
+    # In this order: an id of before may be moved into a run in between, never back.
+    before = await tx.fetchval("SELECT time_us FROM usage_event_id WHERE key = $1", UUID(key))
+    if before is not None:
+        return int(before)
+    found = await runs.look_up(tx, [key])
+    return found[key][1] if key in found else None
 
 
 def _columns(conflicts: Sequence[Conflict]) -> list[tuple[object, ...]]:
@@ -117,16 +108,6 @@ def _conflict(one: Conflict) -> tuple[object, ...]:
     return key, other.digest, one.first_digest, other.tenant_id, source, other.id, other.type, other.time_us
 
 
-_CLAIM: Final = """
-WITH given AS MATERIALIZED (
-  SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS given (key, digest, time_us)),
-added AS (
-  INSERT INTO usage_event_id (key, digest, time_us, kept_from_us)
-  SELECT key, digest, time_us, greatest(time_us, $4::bigint) FROM given
-  ON CONFLICT DO NOTHING RETURNING key)
-SELECT given.key FROM given LEFT JOIN added USING (key) WHERE added.key IS NULL
-"""
-_DIGESTS: Final = "SELECT key, digest FROM usage_event_id WHERE key = ANY($1::uuid[])"
 _COPIES: Final = """
 INSERT INTO usage_duplicate AS mine (key, copies) SELECT * FROM unnest($1::uuid[], $2::bigint[])
 ON CONFLICT (key) DO UPDATE SET copies = mine.copies + excluded.copies
@@ -144,12 +125,8 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
 ON CONFLICT DO NOTHING
 """
 _FORGET: Final = """
-WITH old AS (
-  DELETE FROM usage_event_id WHERE key IN (
-    SELECT key FROM usage_event_id WHERE kept_from_us < $1 LIMIT $2) RETURNING key),
-copies AS (DELETE FROM usage_duplicate WHERE key IN (SELECT key FROM old)),
-failures AS (DELETE FROM usage_failure WHERE key IN (SELECT key FROM old))
-SELECT count(*) FROM old
+WITH copies AS (DELETE FROM usage_duplicate WHERE key = ANY($1::uuid[]))
+DELETE FROM usage_failure WHERE key = ANY($1::uuid[])
 """
 _CONFLICTS_OF: Final = """
 SELECT other_type, other_time_us, copies FROM usage_conflict WHERE key = $1 ORDER BY first_seen_at, other_digest

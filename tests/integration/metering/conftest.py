@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from secrets import token_bytes
 
 import pytest
@@ -22,8 +23,8 @@ MID_MONTH = datetime(2026, 11, 24, 10, 7, tzinfo=UTC)
 
 
 @pytest.fixture
-def settings(fresh_database: Callable[..., str]) -> MeteringSettings:
-    return MeteringSettings(postgres_url=fresh_database("metering"))
+def settings(fresh_database: Callable[..., str], tmp_path: Path) -> MeteringSettings:
+    return MeteringSettings(postgres_url=fresh_database("metering"), state_dir=tmp_path)
 
 
 @pytest.fixture

@@ -22,10 +22,12 @@ from services.metering.domain.records import encode
 from services.metering.errors import FrozenWindowTouched
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.closing import Closing
+from services.metering.handlers.known_ids import KnownIds
 from services.metering.handlers.publishing import Publishing
 from services.metering.handlers.reading import Reading
 from services.metering.settings import MeteringSettings
 from services.metering.store import MIGRATIONS, closes, windows
+from services.metering.store.run_files import RunFiles
 from tests.support.conditions import eventually
 from tests.support.consuming import at_work
 from tests.support.metering import ALICE, NOON_US, default_meters, usage
@@ -33,13 +35,17 @@ from tests.support.stores import pools_on
 
 TENANT = TenantId(ALICE)
 NOON = from_microseconds(NOON_US)
-OWNER = ShardOwner(default_meters())
 
 
 @pytest.fixture
 async def pool(settings: MeteringSettings) -> AsyncIterator[Pool]:
     async with pools_on(settings.postgres_url, [MIGRATIONS]) as pools:
         yield pools.worker
+
+
+@pytest.fixture
+def owner(pool: Pool, broker: MemoryBus, settings: MeteringSettings) -> ShardOwner:
+    return ShardOwner(default_meters(), KnownIds(broker, pool, RunFiles(settings.runs_path)))
 
 
 @pytest.fixture
@@ -98,10 +104,12 @@ async def uncommitted(pool: Pool) -> AsyncIterator[Tx]:
         yield tx
 
 
-async def test_a_close_waits_for_a_batch_that_is_not_committed_and_holds_it(pool: Pool, closing: Closing) -> None:
+async def test_a_close_waits_for_a_batch_that_is_not_committed_and_holds_it(
+    pool: Pool, closing: Closing, owner: ShardOwner
+) -> None:
     request = await asked(pool)
     async with uncommitted(pool) as batch:
-        await OWNER.take(batch, [record(5)])
+        await owner.take(batch, [record(5)])
         waiting = asyncio.create_task(close(pool, closing, request))
         await someone_waits(pool)
     closed = await waiting
@@ -110,13 +118,13 @@ async def test_a_close_waits_for_a_batch_that_is_not_committed_and_holds_it(pool
 
 
 async def test_a_batch_waits_for_a_close_that_is_not_committed_and_finds_it_closed(
-    pool: Pool, closing: Closing
+    pool: Pool, closing: Closing, owner: ShardOwner
 ) -> None:
     request = await asked(pool)
 
     async def count() -> None:
         async with transaction(pool) as tx:
-            await OWNER.take(tx, [record(5)])
+            await owner.take(tx, [record(5)])
 
     async with uncommitted(pool) as freezing:
         closed = await closing.close(freezing, request)
@@ -135,9 +143,9 @@ async def test_two_closers_close_a_period_once(pool: Pool, closing: Closing) -> 
     assert [one is None for one in both].count(True) == 1
 
 
-async def test_no_statement_adds_to_a_frozen_window(pool: Pool, closing: Closing) -> None:
+async def test_no_statement_adds_to_a_frozen_window(pool: Pool, closing: Closing, owner: ShardOwner) -> None:
     async with transaction(pool) as tx:
-        await OWNER.take(tx, [record(5)])
+        await owner.take(tx, [record(5)])
     await close(pool, closing, await asked(pool))
     with pytest.raises(FrozenWindowTouched):
         async with transaction(pool) as tx:
@@ -146,7 +154,7 @@ async def test_no_statement_adds_to_a_frozen_window(pool: Pool, closing: Closing
 
 
 async def test_a_close_waits_until_what_was_acknowledged_before_is_counted(
-    pool: Pool, broker: MemoryBus, clock: ManualClock, closing: Closing
+    pool: Pool, broker: MemoryBus, clock: ManualClock, closing: Closing, owner: ShardOwner
 ) -> None:
     closer = Closer(Reading(broker, pool, clock), pool, closing)
     await broker.publisher.publish([Message("usage-shards", b"0", record(5).value, (), 3)])
@@ -158,7 +166,7 @@ async def test_a_close_waits_until_what_was_acknowledged_before_is_counted(
         await closer.turn()
         return bool(await pool.fetchval("SELECT EXISTS (SELECT FROM period_close)"))
 
-    async with at_work(shard_consumer(broker, pool, "0", OWNER).run()):
+    async with at_work(shard_consumer(broker, pool, "0", owner).run()):
         await eventually(closed, "the period is closed once the record is counted")
     async with transaction(pool) as tx:
         said = await closes.said_of(tx, TENANT, request.period)
@@ -167,11 +175,11 @@ async def test_a_close_waits_until_what_was_acknowledged_before_is_counted(
 
 
 async def test_a_window_counts_as_told_only_once_the_broker_has_it(
-    pool: Pool, broker: MemoryBus, clock: ManualClock
+    pool: Pool, broker: MemoryBus, clock: ManualClock, owner: ShardOwner
 ) -> None:
     publishing = Publishing(broker, pool, clock, "local-1")
     async with transaction(pool) as tx:
-        await OWNER.take(tx, [record(5)])
+        await owner.take(tx, [record(5)])
     broker.down = True
     with pytest.raises(Unavailable):
         await publishing.turn(NOON)

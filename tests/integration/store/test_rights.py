@@ -28,6 +28,8 @@ MAY = {
         "usage_failure": "SELECT",
         "usage_adjustment": "SELECT",
         "usage_event_id": "SELECT",
+        "usage_id_run": "SELECT",
+        "usage_id_chunk": "SELECT",
         "usage_duplicate": "SELECT",
         "consumer_offset": "SELECT(consumer, topic_id, partition, next, appended_at_ms)",
     },
