@@ -31,6 +31,7 @@ FREEZE_S: Final = 30.0  # past every lease, session and publish of libs/bus
 OUTAGE_S: Final = 3.0
 MARKED_S: Final = 2.5  # within it a store has told the broker how far it is: what it does later may be lost unnoticed
 FULL_DISK: Final = "full disk under postgres"
+PATIENCE_S: Final = {"kafka": 30.0, "postgres": 45.0, "valkey": 30.0}  # past the longest time limit of their clients
 STEP_S: Final = 840.0  # within the 15 minutes that an edge accepts a time ahead of its own
 
 
@@ -192,6 +193,10 @@ MAIN: Final[Mapping[str, Fault]] = {
     "freeze invoicing past its lease": partial(freeze_while_closing, "invoicing"),
     "freeze metering": partial(freeze, "metering", OUTAGE_S),
     "freeze evidence past its lease": partial(freeze_while_closing, "evidence"),
+    **{
+        f"freeze {name} past its clients' patience": partial(freeze, name, time_s)
+        for name, time_s in PATIENCE_S.items()
+    },
 }
 ASK_THEMSELVES: Final = frozenset({"freeze invoicing past its lease", "freeze evidence past its lease"})
 BESIDE: Final[Mapping[str, Fault]] = {

@@ -21,7 +21,17 @@ from services.invoicing.handlers import Billing, Closing, Copying, Recalling
 from services.invoicing.store import MIGRATIONS, closes
 from services.invoicing.store.plans import TopicEnd
 from tests.support.access import tenant_changed
-from tests.support.invoicing import AFTER, ISSUER, REGISTERED, TENANT
+from tests.support.invoicing import (
+    AFTER,
+    ISSUER,
+    OCTOBER,
+    REGISTERED,
+    TENANT,
+    period_closed,
+    plan_changed,
+    requested,
+    tenant_plan_changed,
+)
 from tests.support.stores import pools_on
 
 BY = Act("an-operator", "request-1", "month end")
@@ -80,6 +90,24 @@ class Desk:
         found = await closes.progress_by_id(tx, close_id)
         assert found is not None
         return found
+
+
+async def prepared(tx: Tx, desk: Desk, tenant: TenantId = TENANT) -> None:
+    """Have a tenant on Starter whose October, without usage, is frozen."""
+    await desk.know(tx, tenant)
+    await desk.copying.on_plan_changed(tx, received(plan_changed()))
+    plan = tenant_plan_changed(("starter", 1, OCTOBER.starts_at)).model_copy(update={"tenant_id": tenant})
+    await desk.copying.on_tenant_plan_changed(tx, received(plan))
+    await desk.request(tx, tenant)
+    await desk.closing.on_period_closed(tx, period_closed(close=requested(tenant)))
+
+
+async def issued(tx: Tx, desk: Desk, tenant: TenantId = TENANT) -> IssuedInvoice:
+    """Prepare the tenant's close and issue its invoice."""
+    await prepared(tx, desk, tenant)
+    invoice = await desk.issue(tx, requested(tenant).close_id)
+    assert invoice is not None
+    return invoice
 
 
 FreshDatabase = Callable[..., str]

@@ -45,6 +45,7 @@ CSV_COLUMNS: Final = (
     "amount",
     "currency",
 )
+_SERIES_DIGITS: Final = 18  # more would not fit the store's counter
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")  # what makes spreadsheets compute a cell (OWASP)
 
 
@@ -61,9 +62,11 @@ class Issuer:
         return f"{self.number_prefix}-{series_number:06d}"
 
     def series_number(self, number: str) -> int | None:
-        """Return the place of an invoice number in this series; None where it is of another."""
+        """Return the place of an invoice number in this series; None where it is of another, or beyond a bigint."""
         digits = number.removeprefix(f"{self.number_prefix}-")
-        return int(digits) if digits.isdecimal() and self.number(int(digits)) == number else None
+        if len(digits) > _SERIES_DIGITS or not digits.isdecimal():
+            return None
+        return int(digits) if self.number(int(digits)) == number else None
 
 
 @dataclass(frozen=True, slots=True)

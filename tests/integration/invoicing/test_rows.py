@@ -13,7 +13,6 @@ from libs.schemas.events import ChangeRecorded, WindowTotalled
 from libs.schemas.values import TenantId
 from libs.signing.keys import SigningKey
 from libs.store.pool import Pool, Tx, transaction
-from services.invoicing.domain.closing import IssuedInvoice
 from services.invoicing.errors import (
     ConflictingClose,
     PeriodBeforeTenant,
@@ -39,7 +38,7 @@ from tests.support.invoicing import (
     tenant_plan_changed,
     totalled,
 )
-from tests.support.invoicing_rows import BY, Desk, received
+from tests.support.invoicing_rows import BY, Desk, issued, prepared, received
 from tests.support.stores import owner_of
 
 NEVER_CHANGING = [
@@ -50,26 +49,10 @@ NEVER_CHANGING = [
     "invoices",
     "invoice_file",
     "invoice_signature",
+    "told_invoice",
 ]
 COPIES = [copied("gql_calls", 0, 5), copied("gql_calls", 1, 7), copied("ingest_events", 0, 9)]
 TOTALS = [totalled("gql_calls", 0, 5), totalled("gql_calls", 1, 7), totalled("ingest_events", 0, 9)]
-
-
-async def prepared(tx: Tx, desk: Desk, tenant: TenantId = TENANT) -> None:
-    """A tenant on Starter whose October, without usage, is frozen."""
-    await desk.know(tx, tenant)
-    await desk.copying.on_plan_changed(tx, received(plan_changed()))
-    plan = tenant_plan_changed(("starter", 1, OCTOBER.starts_at)).model_copy(update={"tenant_id": tenant})
-    await desk.copying.on_tenant_plan_changed(tx, received(plan))
-    await desk.request(tx, tenant)
-    await desk.closing.on_period_closed(tx, period_closed(close=requested(tenant)))
-
-
-async def issued(tx: Tx, desk: Desk) -> IssuedInvoice:
-    await prepared(tx, desk)
-    invoice = await desk.issue(tx, requested().close_id)
-    assert invoice is not None
-    return invoice
 
 
 async def value_of(tx: Tx, window: int = 0) -> Decimal:
