@@ -22,6 +22,9 @@ RECORDS: Final = _METER.create_counter(
 PUBLISHED: Final = _METER.create_counter(
     "maestro.bus.relay.published", unit="{event}", description="outbox rows made durable in Kafka"
 )
+DENIED: Final = _METER.create_counter(
+    "maestro.bus.denied", unit="{denial}", description="what the broker did not allow a client of this process to do"
+)
 TABLE_UNKNOWN: Final = _METER.create_counter(
     "maestro.bus.table.unknown",
     unit="{record}",

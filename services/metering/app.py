@@ -28,7 +28,7 @@ from libs.runtime.web import create_app
 from libs.store.migrate import STORE_MIGRATIONS
 from libs.store.opening import opened
 from libs.store.pool import Pool, transaction
-from services.metering import api, rpc
+from services.metering import api, metrics, rpc
 from services.metering.consumer import (
     Closer,
     Forgetter,
@@ -137,6 +137,7 @@ def _routers(settings: MeteringSettings, edge: UsageEdge, pool: Pool, directory:
     for topic in READERS:
         key_id = settings.bound_topics.get(topic)
         if key_id is None:
+            metrics.ROUTER_STOPPED.replace(topic, [({"topic": topic}, 0)])  # none stands still, as none is needed
             _log.info("topic %s is bound to no key: it is not read, and what lies there waits", topic)
         else:
             yield Router(topic, edge, pool, partial(_edge_now, directory, edge.clock, key_id))

@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 import yaml
 
 from deploy.local.services import SERVICES
 from tests.support.alerts import FOLDER, alerts
+from tests.support.otlp_grpc import EXPORT
 from tests.support.whole_stack import WholeStack
 
 WITHIN_S = 90.0  # a sample of every service, a scrape, and an evaluation, on a loaded machine
@@ -81,11 +83,19 @@ def wait_for(holds: Callable[[], Any], what: Callable[[], str]) -> Any:
     return found
 
 
+def call_without_a_key(stack: WholeStack) -> grpc.StatusCode:
+    """How a call over gRPC ends that names no key."""
+    with grpc.insecure_channel(stack.part("metering").also_at.rpartition(" ")[2]) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+        return export.future(b"", timeout=30.0, wait_for_ready=True).code()
+
+
 @pytest.mark.timeout(600)
 def test_a_real_prometheus_scrapes_every_service_and_finds_every_metric_that_an_alert_asks_for(
     prometheus: Path, stack: WholeStack, tmp_path: Path
 ) -> None:
     denied = httpx.get(f"{stack.addresses.quota}/v1/plans", trust_env=False)  # without a key: counted
+    code = call_without_a_key(stack)
     wanted = set().union(*(alert.metrics() for alert in alerts()))
 
     with scraping(prometheus, stack, tmp_path) as client:
@@ -102,7 +112,7 @@ def test_a_real_prometheus_scrapes_every_service_and_finds_every_metric_that_an_
         rules = wait_for(lambda: ask(client, "rules"), lambda: "the rules are evaluated")
         labels = set(ask(client, "labels"))
 
-    assert denied.status_code == 401
+    assert (denied.status_code, code) == (401, grpc.StatusCode.UNAUTHENTICATED)
     assert {rule["name"] for group in rules["groups"] for rule in group["rules"]} == {one.name for one in alerts()}
     assert all(rule["health"] != "err" for group in rules["groups"] for rule in group["rules"])
     assert not {label for label in labels if "tenant" in label or "key_id" in label}

@@ -11,7 +11,7 @@ import yaml
 from tests.support.tools import CHECKOUT
 
 FOLDER: Final = CHECKOUT / "deploy" / "prometheus"
-METRIC: Final = re.compile(r"\b(?:maestro|http|db)_[a-z_]+\b(?!\s*[=!]?[=~])")
+METRIC: Final = re.compile(r"\b(?:maestro|http|rpc|db)_[a-z_]+\b(?!\s*[=!]?[=~])")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateTopicsRequest
 
+from libs.bus import metrics
 from libs.bus.kafka.access import KafkaAccess, connecting
 from libs.bus.kafka.closing import put_away
 from libs.bus.kafka.faults import denial, in_our_words
@@ -56,6 +57,7 @@ class KafkaBus:
 
     async def start(self) -> None:
         """Connect; raises Unavailable while the broker does not answer, Broken where it refuses the login."""
+        metrics.DENIED.add(0)  # so that the first denial is an increase
         address = self._access.client_settings() | {"client_id": self._client_id}
         timeout = {"request_timeout_ms": REQUEST_TIMEOUT_MS}
         client = AIOKafkaClient(**address, **timeout)

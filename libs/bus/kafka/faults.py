@@ -17,6 +17,7 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
+from libs.bus import metrics
 from libs.bus.ports import OutOfRange
 from libs.bus.records import TopicPartition
 from libs.runtime.errors import Broken, TooLarge, Unavailable
@@ -49,7 +50,8 @@ def in_our_words(doing: str) -> Iterator[None]:
 
 
 def denial(what: str) -> str:
-    """Return what is said where the broker denies `what`: which file decides, and which verb puts it in force."""
+    """Count that the broker denies `what`; return what is said: which file decides, which verb puts it in force."""
+    metrics.DENIED.add(1)
     return (
         f"the broker does not allow it: {what}. What a service may do is said in proto/topics/*.yaml; "
         "`maestro bus provision` puts that in force"

@@ -13,8 +13,10 @@ from libs.bus.kafka.administration import administration
 from libs.bus.ports import Subscriber
 from libs.bus.records import Message
 from libs.runtime.errors import Broken
+from libs.runtime.metrics import start_metrics
 from libs.schemas.topics import TopicSpec, dead_letter_spec, registry
 from tests.support.bus import fresh_name, spec
+from tests.support.exposed import exposed
 from tests.support.kafka import KafkaOf
 from tests.support.kafka_attempts import client_of, may_read, may_write
 
@@ -68,11 +70,15 @@ async def quota(kafka_of: KafkaOf) -> KafkaBus:
     return bus
 
 
-async def test_a_denied_writer_is_told_so_and_where_that_is_decided(quota: KafkaBus) -> None:
+async def test_a_denied_writer_is_told_so_and_where_that_is_decided_and_it_is_counted(quota: KafkaBus) -> None:
+    start_metrics("quota")
+    [before] = exposed("maestro_bus_denied_total") or [0.0]
     async with asyncio.timeout(SAID_WITHIN_S):
         with pytest.raises(Broken, match=r"does not allow it.*invoices.*proto/topics.*maestro bus provision"):
             await quota.publisher.publish([Message("invoices", b"key", b"value")])
     await quota.stop()
+    [after] = exposed("maestro_bus_denied_total")
+    assert after > before
 
 
 async def test_a_writer_that_may_only_read_is_told_so(kafka_of: KafkaOf) -> None:
