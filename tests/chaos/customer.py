@@ -83,13 +83,18 @@ class Customer:
 
     def invoiced(self, account: Account) -> Counter[Entry]:
         """Wait until the tenant's invoice is signed, verify it, and return what its lines bill. Raises NotInTime."""
-        found = self.until(f"the signed invoice of {account.tenant_id}", lambda: self._signed(account))
-        files = {file["name"]: self._content(file["name"], found["invoice_id"], account) for file in found["files"]}
-        self._verify(files, found["number"])
+        _, files = self.taken_home(account)
         billed: Counter[Entry] = Counter()
         for line in json.loads(files["invoice.json"])["lines"]:
             billed[account.tenant_id, line["metric"]] += int(line["base_quantity"])
         return billed
+
+    def taken_home(self, account: Account) -> tuple[str, dict[str, bytes]]:
+        """Wait until the invoice is signed and verify it; return its number and its files by name. Raises NotInTime."""
+        found = self.until(f"the signed invoice of {account.tenant_id}", lambda: self._signed(account))
+        files = {file["name"]: self._content(file["name"], found["invoice_id"], account) for file in found["files"]}
+        self._verify(files, found["number"])
+        return found["number"], files
 
     def numbers(self) -> Counter[str]:
         """Return how many invoices have each number, over all tenants that the stack ever had."""
