@@ -36,12 +36,13 @@ async def until_archived(bus: Bus, pool: Pool, within_s: float = 40.0) -> None:
     ids = await bus.topic_ids(["usage-shards"])
 
     async def archived() -> bool:
-        waiting = await pool.fetchval("SELECT count(*) FROM archive_lot WHERE published_at IS NULL")
         rows = await pool.fetch(
             "SELECT partition, max(end_offset) AS reached FROM archive_range WHERE topic_id = $1 GROUP BY partition",
             ids["usage-shards"],
         )
         reached = {row["partition"]: row["reached"] for row in rows}
+        # Asked after the ranges: a lot is committed first and published then.
+        waiting = await pool.fetchval("SELECT count(*) FROM archive_lot WHERE published_at IS NULL")
         return waiting == 0 and all(reached.get(partition, 0) >= end for partition, end in ends.items())
 
     await eventually(archived, "all usage is archived", within_s=within_s, every_s=0.05)
