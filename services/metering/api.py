@@ -24,7 +24,7 @@ from libs.schemas.events import Metric
 from libs.schemas.values import Instant, Quantity, from_microseconds
 from libs.schemas.zones import TZDATA_VERSION
 from services.metering.domain.bounds import BOUNDS
-from services.metering.domain.calendar import WindowSize
+from services.metering.domain.calendar import WindowSize, length_of
 from services.metering.domain.documented import EVENT_BODIES, JSON, PROTOBUF, SPAN_ANSWERS, SPAN_BODIES
 from services.metering.domain.events import window_of_us
 from services.metering.domain.exports import export_answer
@@ -47,13 +47,19 @@ router = StrictRouter()
 
 
 class UsageAsked(BaseModel):
-    """The query of totals: whole windows that touch [from, to), times in RFC 3339 with an offset."""
+    """The query of totals: whole windows that touch [from, to), times in RFC 3339 with an offset.
+
+    Months begin on `anchor_day`, on their last day where they are shorter. With `over` (90m, 24h, 30d) each total is of
+    the range of that length that ends with its window: a sliding query, in steps of `window`.
+    """
 
     metric: Metric
     start: Instant = Field(alias="from")
     end: Instant = Field(alias="to")
     window: WindowSize = "day"
     tz: str = "UTC"
+    anchor_day: int = Field(1, ge=1, le=31)
+    over: str | None = None
     tenant: str | None = None
     cursor: str | None = None
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
@@ -218,7 +224,10 @@ async def get_usage(
     caller.require("usage:read")
     tenant_id = _readable(caller, asked.tenant)
     (start,) = place_of(asked.cursor, moment) or (asked.start,)
-    question = Question(tenant_id, asked.metric, asked.window, asked.tz, start, asked.end)
+    over = None if asked.over is None else length_of(asked.over)
+    question = Question(
+        tenant_id, asked.metric, asked.window, asked.tz, start, asked.end, anchor_day=asked.anchor_day, over=over
+    )
     found = await queries.totals(question, asked.limit)
     return UsageShown(
         tenant_id=tenant_id,

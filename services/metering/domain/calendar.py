@@ -5,9 +5,12 @@ Zone rules come from the pinned tzdata (libs.schemas.zones), never from the mach
 
 from __future__ import annotations
 
+import re
+from calendar import monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Literal
 
 from libs.schemas.values import GRAIN, aware, window_of
@@ -18,7 +21,10 @@ WindowSize = Literal["15m", "hour", "day", "month"]
 
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
-_YEARS: Final = range(2, 9999)  # a window that begins or ends a year further out is still a datetime, in any zone
+_LENGTH: Final = re.compile(r"([0-9]{1,5})([mhd])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+_GRAIN_TO_LONGEST: Final = (GRAIN, timedelta(days=400))
+_YEARS: Final = range(4, 9999)  # a window that begins or ends a year further out is still a datetime, in any zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +35,45 @@ class Bucket:
     end: datetime
 
 
-def buckets(size: WindowSize, zone_name: str, start: datetime, end: datetime) -> Iterator[Bucket]:
-    """Yield the windows of `size` that touch [start, end), in order; raise BadQuery for a bad zone or year."""
+def buckets(
+    size: WindowSize, zone_name: str, start: datetime, end: datetime, *, anchor_day: int = 1
+) -> Iterator[Bucket]:
+    """Yield the windows of `size` that touch [start, end), in order; raise BadQuery for a bad zone, year or anchor.
+
+    Months begin on `anchor_day`, 1 to 31, and on their last day where they are shorter.
+    """
     try:
         zone(zone_name)
     except ValueError as error:
         raise BadQuery(str(error)) from error
     if start.year not in _YEARS or end.year not in _YEARS:
         raise BadQuery(f"usage is asked for within the years {_YEARS.start} to {_YEARS.stop - 1}")
-    follow = _FOLLOWING[size]
-    opening = _OPENING[size](aware(start), zone_name)
+    if anchor_day != 1 and size != "month":
+        raise BadQuery("only months begin on a day of the month: ask for window=month")
+    follow = partial(_month_after, anchor_day=anchor_day) if size == "month" else _FOLLOWING[size]
+    open_at = partial(_month_of, anchor_day=anchor_day) if size == "month" else _OPENING[size]
+    opening = open_at(aware(start), zone_name)
     while opening < end:
         closing = follow(opening, zone_name)
         yield Bucket(opening, closing)
         opening = closing
+
+
+def sliding(step: Bucket, over: timedelta) -> Bucket:
+    """Return what is totalled for a step of a sliding query: as long as `over`, up to the step's end."""
+    return Bucket(step.end - over, step.end)
+
+
+def length_of(text: str) -> timedelta:
+    """Return the length of a sliding range: "90m", "24h" or "30d", whole quarter hours; raise BadQuery.
+
+    A day of it is 24 hours, whatever clocks do.
+    """
+    found = _LENGTH.fullmatch(text)
+    length = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta(0)
+    if not _GRAIN_TO_LONGEST[0] <= length <= _GRAIN_TO_LONGEST[1] or length % GRAIN:
+        raise BadQuery(f"{text[:16]!r} is no length from 15m to 400d in whole quarter hours, as 24h or 30d")
+    return length
 
 
 def _midnight(local: datetime) -> datetime:
@@ -53,8 +84,10 @@ def _day_of(moment: datetime, zone_name: str) -> datetime:
     return _midnight(moment.astimezone(zone(zone_name)))
 
 
-def _month_of(moment: datetime, zone_name: str) -> datetime:
-    return _midnight(moment.astimezone(zone(zone_name)).replace(day=1))
+def _month_of(moment: datetime, zone_name: str, anchor_day: int) -> datetime:
+    local = moment.astimezone(zone(zone_name))
+    opening = _anchored(local, anchor_day)
+    return opening if opening <= moment else _anchored(local.replace(day=1) - _DAY, anchor_day)
 
 
 def _hour_of(moment: datetime, zone_name: str) -> datetime:
@@ -68,20 +101,23 @@ def _day_after(opening: datetime, zone_name: str) -> datetime:
     return _midnight(opening.astimezone(zone(zone_name)) + _DAY)
 
 
-def _month_after(opening: datetime, zone_name: str) -> datetime:
+def _month_after(opening: datetime, zone_name: str, anchor_day: int) -> datetime:
     local = opening.astimezone(zone(zone_name))
-    return _midnight(local.replace(year=local.year + local.month // 12, month=local.month % 12 + 1, day=1))
+    return _anchored(local.replace(year=local.year + local.month // 12, month=local.month % 12 + 1, day=1), anchor_day)
+
+
+def _anchored(local: datetime, anchor_day: int) -> datetime:
+    """Return the instant at which the month that begins in the calendar month of `local` begins."""
+    return _midnight(local.replace(day=min(anchor_day, monthrange(local.year, local.month)[1])))
 
 
 _OPENING: Final[dict[WindowSize, Callable[[datetime, str], datetime]]] = {
     "15m": lambda moment, _: window_of(moment),
     "hour": _hour_of,
     "day": _day_of,
-    "month": _month_of,
 }
 _FOLLOWING: Final[dict[WindowSize, Callable[[datetime, str], datetime]]] = {
     "15m": lambda opening, _: opening + GRAIN,
     "hour": lambda opening, _: opening + _HOUR,
     "day": _day_after,
-    "month": _month_after,
 }

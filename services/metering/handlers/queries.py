@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 
 from libs.runtime.errors import Unavailable
 from libs.store.pool import Pool, transaction
-from services.metering.domain.calendar import Bucket, WindowSize, buckets
+from services.metering.domain.calendar import Bucket, WindowSize, buckets, sliding
 from services.metering.domain.identity import Fingerprints
 from services.metering.handlers.reading import Reading
 from services.metering.store import ids, windows
@@ -19,7 +19,10 @@ from services.metering.store.ids import History
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Totals of one metric of one tenant, by windows of `size` that touch [start, end)."""
+    """Totals of one metric of one tenant, by windows of `size` that touch [start, end); months begin on `anchor_day`.
+
+    With `over` each total is of the range of that length that ends with the window.
+    """
 
     tenant_id: str
     metric: str
@@ -27,6 +30,12 @@ class Question:
     zone: str
     start: datetime
     end: datetime
+    anchor_day: int = 1
+    over: timedelta | None = None
+
+    def windows(self) -> Iterator[Bucket]:
+        """Yield the windows in order; raise BadQuery."""
+        return buckets(self.size, self.zone, self.start, self.end, anchor_day=self.anchor_day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +66,17 @@ class Queries:
 
     async def totals(self, question: Question, limit: int) -> Totals:
         """Return the first `limit` windows of the question."""
-        wanted = _buckets(question)
+        wanted, over = question.windows(), question.over
         page = list(islice(wanted, limit))
         more = next(wanted, None)
         # Read before the totals: what is counted meanwhile makes them more complete than we say, never less.
         watermark_at = await self._watermark()
         async with transaction(self.pool, tenant=question.tenant_id) as tx:
-            values = await windows.totals(tx, question.tenant_id, question.metric, page)
+            if over is None:
+                values = await windows.totals(tx, question.tenant_id, question.metric, page)
+            else:
+                page = [sliding(step, over) for step in page]
+                values = await windows.sliding_totals(tx, question.tenant_id, question.metric, page)
         items = [
             Total(bucket, value, is_complete=watermark_at is not None and bucket.end <= watermark_at)
             for bucket, value in zip(page, values, strict=True)
@@ -80,7 +93,3 @@ class Queries:
         """Return what became of the tenant's event."""
         async with transaction(self.pool, tenant=tenant_id) as tx:
             return await ids.history(tx, self.fingerprints.key(tenant_id, source, event_id))
-
-
-def _buckets(question: Question) -> Iterator[Bucket]:
-    return buckets(question.size, question.zone, question.start, question.end)

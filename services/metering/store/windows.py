@@ -102,6 +102,12 @@ async def totals(tx: Tx, tenant_id: str, metric: str, buckets: Sequence[Bucket])
     return [row["total"] for row in rows]
 
 
+async def sliding_totals(tx: Tx, tenant_id: str, metric: str, ranges: Sequence[Bucket]) -> list[Decimal]:
+    """Return the total of each range, 0 where there is no usage. Ranges may overlap: each window is read once."""
+    rows = await tx.fetch(_SLIDING, tenant_id, metric, [one.start for one in ranges], [one.end for one in ranges])
+    return [row["total"] for row in rows]
+
+
 def _row_of(row: Record) -> WindowRow:
     return WindowRow(
         tenant_id=row["tenant_id"],
@@ -160,6 +166,22 @@ WITH held AS MATERIALIZED (
 UPDATE usage_window AS mine SET closed_in = $4 FROM held
 WHERE mine.tenant_id = held.tenant_id AND mine.metric = held.metric AND mine.window_start = held.window_start
 RETURNING mine.tenant_id, mine.metric, mine.window_start, mine.value, mine.store_epoch, mine.seq
+"""
+# A running total at each edge of a range: what lies before its end less what lies before its start, exactly.
+_SLIDING: Final = """
+WITH asked AS (
+  SELECT * FROM unnest($3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY AS asked (starts_at, ends_at, place)),
+moments AS (
+  SELECT window_start AS at, value, false AS is_edge FROM usage_window
+  WHERE tenant_id = $1 AND metric = $2
+    AND window_start >= (SELECT min(starts_at) FROM asked) AND window_start < (SELECT max(ends_at) FROM asked)
+  UNION ALL (SELECT starts_at, 0, true FROM asked UNION SELECT ends_at, 0, true FROM asked)),
+running AS MATERIALIZED (
+  SELECT at, is_edge, sum(value) OVER (ORDER BY at, is_edge DESC ROWS UNBOUNDED PRECEDING) AS upto FROM moments)
+SELECT trim_scale(last.upto - first.upto) AS total FROM asked
+JOIN running AS first ON first.is_edge AND first.at = asked.starts_at
+JOIN running AS last ON last.is_edge AND last.at = asked.ends_at
+ORDER BY asked.place
 """
 _TOTALS: Final = """
 SELECT coalesce(sum(mine.value), 0) AS total
