@@ -11,7 +11,7 @@ LOCK_SHA := $(shell sha256sum requirements.lock | cut -c1-16)
 STAMP := $(VENV)/.installed-$(LOCK_SHA)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo up down status doctor test check unit audit tools format lock chaos chaos-sabotage bench-start bench-quota bench-metering bench-archive
+.PHONY: help setup demo up down status doctor test check unit audit tools format lock chaos chaos-sabotage bench-start bench-quota bench-metering bench-archive bench-queries
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ bench-quota: setup  ## what a check costs
 bench-metering: setup  ## events a second from Kafka to committed: EVENTS=100000, IDS=n that stand before, RESULT=file
 	@MAESTRO_BENCH_EVENTS=$(or $(EVENTS),100000) MAESTRO_BENCH_IDS=$(or $(IDS),0) MAESTRO_BENCH_RESULT=$(RESULT) \
 		$(BIN)/python -m pytest tests/bench/measure_metering.py -q -s
+
+bench-queries: setup  ## totals over a million windows, beside a plain join
+	@$(BIN)/python -m pytest tests/bench/measure_queries.py -q -s
 
 bench-archive: setup  ## what archiving an event costs, and an exact total over a million archived events
 	@$(BIN)/python -m pytest tests/bench/measure_archive.py -q -s

@@ -66,17 +66,14 @@ class Queries:
 
     async def totals(self, question: Question, limit: int) -> Totals:
         """Return the first `limit` windows of the question."""
-        wanted, over = question.windows(), question.over
-        page = list(islice(wanted, limit))
+        wanted = question.windows()
+        steps = list(islice(wanted, limit))
         more = next(wanted, None)
+        page = steps if question.over is None else [sliding(step, question.over) for step in steps]
         # Read before the totals: what is counted meanwhile makes them more complete than we say, never less.
         watermark_at = await self._watermark()
         async with transaction(self.pool, tenant=question.tenant_id) as tx:
-            if over is None:
-                values = await windows.totals(tx, question.tenant_id, question.metric, page)
-            else:
-                page = [sliding(step, over) for step in page]
-                values = await windows.sliding_totals(tx, question.tenant_id, question.metric, page)
+            values = await windows.totals(tx, question.tenant_id, question.metric, page)
         items = [
             Total(bucket, value, is_complete=watermark_at is not None and bucket.end <= watermark_at)
             for bucket, value in zip(page, values, strict=True)

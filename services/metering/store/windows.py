@@ -94,17 +94,9 @@ async def freeze(tx: Tx, tenant_id: str, close_id: str, start: datetime, end: da
     return [_row_of(row) for row in await tx.fetch(_FREEZE, tenant_id, start, end, close_id)]
 
 
-async def totals(tx: Tx, tenant_id: str, metric: str, buckets: Sequence[Bucket]) -> list[Decimal]:
-    """Return the total of each bucket, 0 where there is no usage."""
-    rows = await tx.fetch(
-        _TOTALS, tenant_id, metric, [bucket.start for bucket in buckets], [bucket.end for bucket in buckets]
-    )
-    return [row["total"] for row in rows]
-
-
-async def sliding_totals(tx: Tx, tenant_id: str, metric: str, ranges: Sequence[Bucket]) -> list[Decimal]:
+async def totals(tx: Tx, tenant_id: str, metric: str, ranges: Sequence[Bucket]) -> list[Decimal]:
     """Return the total of each range, 0 where there is no usage. Ranges may overlap: each window is read once."""
-    rows = await tx.fetch(_SLIDING, tenant_id, metric, [one.start for one in ranges], [one.end for one in ranges])
+    rows = await tx.fetch(_TOTALS, tenant_id, metric, [one.start for one in ranges], [one.end for one in ranges])
     return [row["total"] for row in rows]
 
 
@@ -167,8 +159,9 @@ UPDATE usage_window AS mine SET closed_in = $4 FROM held
 WHERE mine.tenant_id = held.tenant_id AND mine.metric = held.metric AND mine.window_start = held.window_start
 RETURNING mine.tenant_id, mine.metric, mine.window_start, mine.value, mine.store_epoch, mine.seq
 """
-# A running total at each edge of a range: what lies before its end less what lies before its start, exactly.
-_SLIDING: Final = """
+# A running total at each edge of a range: what lies before its end less what lies before its start, exactly. Joining
+# each range with its windows instead took 100 times as long where there are many (tests/bench/measure_queries.py).
+_TOTALS: Final = """
 WITH asked AS (
   SELECT * FROM unnest($3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY AS asked (starts_at, ends_at, place)),
 moments AS (
@@ -182,11 +175,4 @@ SELECT trim_scale(last.upto - first.upto) AS total FROM asked
 JOIN running AS first ON first.is_edge AND first.at = asked.starts_at
 JOIN running AS last ON last.is_edge AND last.at = asked.ends_at
 ORDER BY asked.place
-"""
-_TOTALS: Final = """
-SELECT coalesce(sum(mine.value), 0) AS total
-FROM unnest($3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY AS bucket (starts_at, ends_at, place)
-LEFT JOIN usage_window AS mine ON mine.tenant_id = $1 AND mine.metric = $2
-  AND mine.window_start >= bucket.starts_at AND mine.window_start < bucket.ends_at
-GROUP BY bucket.place ORDER BY bucket.place
 """
