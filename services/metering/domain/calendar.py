@@ -10,7 +10,6 @@ from calendar import monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final, Literal
 
 from libs.schemas.values import GRAIN, aware, window_of
@@ -40,7 +39,8 @@ def buckets(
 ) -> Iterator[Bucket]:
     """Yield the windows of `size` that touch [start, end), in order; raise BadQuery for a bad zone, year or anchor.
 
-    Months begin on `anchor_day`, 1 to 31, and on their last day where they are shorter.
+    Months begin on `anchor_day`, 1 to 31, and on their last day where they are shorter. A bound that lies within a
+    quarter hour, as some zones had them before 1973, is refused too: what is stored cannot be parted there.
     """
     try:
         zone(zone_name)
@@ -50,13 +50,44 @@ def buckets(
         raise BadQuery(f"usage is asked for within the years {_YEARS.start} to {_YEARS.stop - 1}")
     if anchor_day != 1 and size != "month":
         raise BadQuery("only months begin on a day of the month: ask for window=month")
-    follow = partial(_month_after, anchor_day=anchor_day) if size == "month" else _FOLLOWING[size]
-    open_at = partial(_month_of, anchor_day=anchor_day) if size == "month" else _OPENING[size]
-    opening = open_at(aware(start), zone_name)
+    bounds = _months(start, zone_name, anchor_day) if size == "month" else _bounds(size, start, zone_name)
+    opening = next(bounds)
     while opening < end:
-        closing = follow(opening, zone_name)
+        closing = next(bounds)
+        for bound in (opening, closing):
+            if window_of(bound) != bound:
+                raise BadQuery(f"{zone_name} has a {size} from {bound.isoformat()}, which is on no quarter of an hour")
         yield Bucket(opening, closing)
         opening = closing
+
+
+def _bounds(size: WindowSize, start: datetime, zone_name: str) -> Iterator[datetime]:
+    """Yield where windows begin, from the one that holds `start` on."""
+    opening = _OPENING[size](aware(start), zone_name)
+    while True:
+        yield opening
+        opening = _FOLLOWING[size](opening, zone_name)
+
+
+def _months(start: datetime, zone_name: str, anchor_day: int) -> Iterator[datetime]:
+    """Yield where months begin, from the one that holds `start` on.
+
+    By the calendar, not from one to the next: where a zone has skipped the day, its midnight lies on the day after.
+    """
+    local = aware(start).astimezone(zone(zone_name))
+    month = 12 * local.year + local.month - 1
+    if _anchored(month, zone_name, anchor_day) > start:
+        month -= 1
+    while True:
+        yield _anchored(month, zone_name, anchor_day)
+        month += 1
+
+
+def _anchored(month: int, zone_name: str, anchor_day: int) -> datetime:
+    """Return when the month begins that begins in this calendar month, counted from the year 0."""
+    year, number = divmod(month, 12)
+    day = min(anchor_day, monthrange(year, number + 1)[1])
+    return _midnight(datetime(year, number + 1, day, tzinfo=zone(zone_name)))
 
 
 def sliding(step: Bucket, over: timedelta) -> Bucket:
@@ -84,12 +115,6 @@ def _day_of(moment: datetime, zone_name: str) -> datetime:
     return _midnight(moment.astimezone(zone(zone_name)))
 
 
-def _month_of(moment: datetime, zone_name: str, anchor_day: int) -> datetime:
-    local = moment.astimezone(zone(zone_name))
-    opening = _anchored(local, anchor_day)
-    return opening if opening <= moment else _anchored(local.replace(day=1) - _DAY, anchor_day)
-
-
 def _hour_of(moment: datetime, zone_name: str) -> datetime:
     # Where the offset is no whole hour, local hours start at another quarter of the UTC hour.
     local = moment.astimezone(zone(zone_name))
@@ -99,16 +124,6 @@ def _hour_of(moment: datetime, zone_name: str) -> datetime:
 def _day_after(opening: datetime, zone_name: str) -> datetime:
     # Adding to the local wall clock keeps midnight a midnight on days of 23 and 25 hours.
     return _midnight(opening.astimezone(zone(zone_name)) + _DAY)
-
-
-def _month_after(opening: datetime, zone_name: str, anchor_day: int) -> datetime:
-    local = opening.astimezone(zone(zone_name))
-    return _anchored(local.replace(year=local.year + local.month // 12, month=local.month % 12 + 1, day=1), anchor_day)
-
-
-def _anchored(local: datetime, anchor_day: int) -> datetime:
-    """Return the instant at which the month that begins in the calendar month of `local` begins."""
-    return _midnight(local.replace(day=min(anchor_day, monthrange(local.year, local.month)[1])))
 
 
 _OPENING: Final[dict[WindowSize, Callable[[datetime, str], datetime]]] = {
