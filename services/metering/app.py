@@ -100,7 +100,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 ("closer", Closer(reading, pool, Closing(meters, clock)).run()),
                 ("teller", Teller(reading, pool, meters, publishing).run()),
                 ("merger of ids", keep_merging(Merger(known, pool, files))),
-                ("forgetter", Forgetter(reading, pool).run()),
+                ("forgetter", Forgetter(reading, pool, known).run()),
                 ("vitals", vitals.run()),
             ):
                 await stack.enter_async_context(background(name, work))

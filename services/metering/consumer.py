@@ -33,6 +33,7 @@ from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.clearing import clear_away
 from services.metering.handlers.closing import Closing, on_close_requested
 from services.metering.handlers.integrating import integrate_due
+from services.metering.handlers.known_ids import KnownIds
 from services.metering.handlers.merging import Merger
 from services.metering.handlers.publishing import MAX_WINDOWS, Publishing
 from services.metering.handlers.reading import ARCHIVE_PURPOSE, SHARDS_TOPIC, Reading
@@ -245,6 +246,7 @@ class Forgetter:
 
     reading: Reading
     pool: Pool
+    known: KnownIds
 
     async def run(self) -> None:
         """Forget until cancelled."""
@@ -255,6 +257,8 @@ class Forgetter:
         watermark_at = await self.reading.watermark()
         if watermark_at is not None:
             async with transaction(self.pool) as tx:
-                await runs.forget_before(tx, microseconds(watermark_at - DEDUP_HORIZON))
+                forgotten = await runs.forget_before(tx, microseconds(watermark_at - DEDUP_HORIZON))
+            if forgotten:
+                self.known.look_again()
         async with transaction(self.pool) as tx:
             return await clear_away(tx)

@@ -101,6 +101,10 @@ class Lane:
         self.parts = [one for one in self.parts if one.runs <= wanted]
         return set(wanted.difference(*(one.runs for one in self.parts)))
 
+    def runs(self) -> frozenset[UUID]:
+        """Return the runs that are known."""
+        return frozenset().union(*(one.runs for one in self.parts))
+
 
 def _is_joined_with(last: Part, part: Part) -> bool:
     is_alike = last.words is None and part.words is None and week_of(last.kept_from_us) == week_of(part.kept_from_us)

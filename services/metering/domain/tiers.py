@@ -1,7 +1,9 @@
 """Which runs are merged, and when: few runs to look into, each id written a few times, old ids gone with their run.
 
 Runs whose ids are of one week are merged with each other only, so that a run's last id is at most a week younger than
-its first, and it is forgotten whole. Within the newest week they are merged by size; what a week leaves is made one.
+its first, and it is forgotten whole. Within a week they are merged by size. What it leaves is made one, a day after its
+end: clocks of senders run ahead, and one id of the week to come must not have the whole of this one written again. Ids
+that come for a week after that wait until they are many, for the same reason.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ WEEK_US: Final = 7 * 24 * 3_600_000_000
 LOOSE_RUNS: Final = 1_024  # of single batches: as many rows are looked into to explain one event
 LOOSE_ENTRIES: Final = 262_144  # held in memory until then, 32 bytes each and lane
 SMALL_ENTRIES: Final = 65_536
+SETTLED_US: Final = 24 * 3_600_000_000  # more than a clock is ahead, or one partition of a lane behind another
+STRAGGLERS: Final = 64  # runs that a settled week may have beside its one
 FAN_IN: Final = 8  # runs of about one size: an id is written again each time its run has grown eightfold
 
 
@@ -49,10 +53,20 @@ def due(parts: Sequence[P]) -> list[P]:
     weeks: defaultdict[int, list[P]] = defaultdict(list)
     for part in parts:
         weeks[week_of(part.kept_from_us)].append(part)
+    newest_us = max((part.kept_from_us for part in parts), default=0)
     for week, members in sorted(weeks.items()):
-        if week < max(weeks) and sum(one.run_count for one in members) > 1:
-            return members
-    return _due_by_size(weeks[max(weeks)]) if weeks else []
+        is_settled = newest_us >= (week + 1) * WEEK_US + SETTLED_US
+        if found := _due_by_size(members) or (_left_over(members) if is_settled else []):
+            return found
+    return []
+
+
+def _left_over(members: Sequence[P]) -> list[P]:
+    """Return all of a settled week where that is worth it: it is written whole."""
+    loose_runs = sum(one.run_count for one in members if _is_loose(one))
+    large = sum(not _is_loose(one) for one in members)
+    is_worth_it = large > 1 or loose_runs >= STRAGGLERS or (not large and loose_runs > 1)
+    return list(members) if is_worth_it else []
 
 
 def _due_by_size(members: Sequence[P]) -> list[P]:

@@ -91,11 +91,15 @@ class KnownIds:
         """Return whether ids of before may be left, which are asked for each batch."""
         return not self._none_are_of_before
 
+    def look_again(self) -> None:
+        """Read again which runs stand before the next batch: some were forgotten, and what they take is to go."""
+        for lane in self._lanes.values():
+            lane.is_known = False
+
     def discard(self) -> None:
         """Count on nothing: what was to be added may not be, or others may have. Runs themselves never change."""
         self._pending.clear()
-        for lane in self._lanes.values():
-            lane.is_known = False
+        self.look_again()
 
     async def claim(self, tx: Tx, firsts: Mapping[bytes, UsageEvent], seen_us: int) -> dict[bytes, int]:
         """Let these events, seen at `seen_us`, stand; return the digests of the keys under which another stood before.
@@ -185,7 +189,9 @@ class KnownIds:
             live[run.lane].append(run)
         for number in lanes:
             lane = self._lanes[number]
-            missing = lane.keep([run.id for run in live[number]])
+            before, standing = lane.runs(), [run.id for run in live[number]]
+            missing = lane.keep(standing)
+            await asyncio.to_thread(self._files.remove, before.difference(standing))
             await self._load_small(tx, lane, [run for run in live[number] if run.id in missing])
             for run in live[number]:
                 if run.id in missing and run.entries >= SMALL_ENTRIES:

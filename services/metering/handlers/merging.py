@@ -62,6 +62,7 @@ class Merger:
             async with self._owning(lead) as tx:
                 await runs.replace(tx, inputs, run.id)
             lane.replace(inputs, part)
+            await asyncio.to_thread(self._files.remove, inputs)
         except (Unavailable, OSError) as error:
             lane.is_known = False  # the last of these may be committed all the same
             raise Unavailable(f"runs of lane {lane.number} could not be merged: {error}") from error

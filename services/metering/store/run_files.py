@@ -105,6 +105,11 @@ class RunFiles:
         self._folder.mkdir(parents=True, exist_ok=True)
         return RunWriter(self._place(run), run, entries)
 
+    def remove(self, runs: Collection[UUID]) -> None:
+        """Remove the files of these runs, where they have any. What is mapped stays readable until it is let go."""
+        for run in runs:
+            self._place(run).unlink(missing_ok=True)
+
     def keep_only(self, runs: Collection[UUID]) -> None:
         """Remove every file of ours but those of these runs. What is mapped stays readable until it is let go.
 

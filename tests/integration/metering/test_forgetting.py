@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -10,13 +11,16 @@ from libs.bus.memory import MemoryBus
 from libs.runtime.clock import ManualClock
 from libs.schemas.values import TenantId, rfc3339
 from services.metering.consumer import Forgetter
+from services.metering.handlers.known_ids import KnownIds
 from services.metering.handlers.reading import Reading
+from services.metering.store.run_files import RunFiles
 from tests.support.metering_world import World
 
 
 @pytest.fixture
-def forgetter(world: World, broker: MemoryBus, clock: ManualClock) -> Forgetter:
-    return Forgetter(Reading(broker, world.pool, clock), world.pool)
+def forgetter(world: World, broker: MemoryBus, clock: ManualClock, tmp_path: Path) -> Forgetter:
+    known = KnownIds(broker, world.pool, RunFiles(tmp_path))
+    return Forgetter(Reading(broker, world.pool, clock), world.pool, known)
 
 
 async def send_back_dated(world: World) -> TenantId:

@@ -190,6 +190,33 @@ async def test_files_of_runs_that_are_gone_go_too(one: Deciding, pool: Pool, tmp
     assert list((tmp_path / "0").iterdir()) == []
 
 
+async def test_files_of_runs_that_were_merged_go_while_the_process_runs(
+    one: Deciding, pool: Pool, tmp_path: Path
+) -> None:
+    for seed in range(8):
+        await add_run(pool, 5, SMALL_ENTRIES, seed=seed)
+    await one.own()
+    assert len(list((tmp_path / "0").iterdir())) == 8
+    assert await one.merge() == 1
+    async with transaction(pool) as tx:
+        [run] = await runs.live_runs(tx, [5])
+    assert [file.stem for file in (tmp_path / "0").iterdir()] == [run.id.hex]
+
+
+async def test_forgotten_runs_and_their_files_are_let_go_while_the_process_runs(
+    one: Deciding, pool: Pool, tmp_path: Path
+) -> None:
+    await add_run(pool, 2, SMALL_ENTRIES)
+    await one.own()
+    async with transaction(pool) as tx:
+        await runs.forget_before(tx, NOON_US + 1)
+    one.known.look_again()
+    await one.claim(in_lane(2, 1), seen_us=NOON_US + 2)
+    assert list((tmp_path / "0").iterdir()) == []
+    await one.claim([])
+    assert one.known.entries(2) == 1
+
+
 @pytest.mark.parametrize("after_steps", [1, 3, 6, 9, 12, 20])
 async def test_a_merge_that_dies_anywhere_leaves_every_id_once(
     after_steps: int, one: Deciding, other: Deciding, pool: Pool
