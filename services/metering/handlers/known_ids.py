@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -29,7 +29,7 @@ from services.metering.domain.runs import Columns, Mask, Numbers, Places, column
 from services.metering.domain.tiers import SMALL_ENTRIES, week_of
 from services.metering.handlers.reading import SHARDS_TOPIC
 from services.metering.store import ids_of_before, runs
-from services.metering.store.run_files import Mapped, RunFiles
+from services.metering.store.run_files import Mapped, NoFile, RunFiles
 from services.metering.store.runs import Run
 
 MAX_TRIES: Final = 10  # of one batch: each time another has added to the same lane meanwhile
@@ -77,7 +77,7 @@ class KnownIds:
         for number in wanted:
             async with transaction(self._pool) as tx:
                 await self._learn(tx, [number])
-        _log.info("%d ids are known in %d lanes", sum(map(self.entries, wanted)), len(wanted))
+        _log.info("%d ids are known in %d lanes", sum(map(self.entries, self._lanes)), len(self._lanes))
 
     def entries(self, lane: int) -> int:
         """Return how many ids of the lane are known."""
@@ -188,16 +188,25 @@ class KnownIds:
         for run in await runs.live_runs(tx, lanes):
             live[run.lane].append(run)
         for number in lanes:
-            lane = self._lanes[number]
-            before, standing = lane.runs(), [run.id for run in live[number]]
-            missing = lane.keep(standing)
-            await asyncio.to_thread(self._files.remove, before.difference(standing))
-            await self._load_small(tx, lane, [run for run in live[number] if run.id in missing])
-            for run in live[number]:
-                if run.id in missing and run.entries >= SMALL_ENTRIES:
-                    mapped = await self._mapped(tx, run)
-                    lane.parts.insert(0, Part(mapped.columns, frozenset([run.id]), run.kept_from_us, mapped.words))
-            lane.seq, lane.is_known = seqs[number], True
+            try:
+                await self._learn_one(tx, number, live[number], seqs[number])
+            except NoFile as error:
+                # As exact, and slower by far; tried again when partitions are taken anew.
+                _log.critical("lane %d is looked up in the store, key by key: %s", number, error)
+                del self._lanes[number]
+                self._leads.pop(number, None)
+
+    async def _learn_one(self, tx: Tx, number: int, live: Sequence[Run], seq: int) -> None:
+        lane = self._lanes[number]
+        before, standing = lane.runs(), [run.id for run in live]
+        missing = lane.keep(standing)
+        await asyncio.to_thread(self._files.remove, before.difference(standing))
+        await self._load_small(tx, lane, [run for run in live if run.id in missing])
+        for run in live:
+            if run.id in missing and run.entries >= SMALL_ENTRIES:
+                mapped = await self._mapped(tx, run)
+                lane.parts.insert(0, Part(mapped.columns, frozenset([run.id]), run.kept_from_us, mapped.words))
+        lane.seq, lane.is_known = seq, True
 
     async def _load_small(self, tx: Tx, lane: Lane, missing: Collection[Run]) -> None:
         weeks: defaultdict[int, list[Part]] = defaultdict(list)

@@ -23,7 +23,7 @@ from services.metering.domain.tiers import SMALL_ENTRIES, due
 from services.metering.handlers.known_ids import KnownIds, Lead
 from services.metering.handlers.reading import SHARDS_CONSUMER
 from services.metering.store import ids_of_before, runs
-from services.metering.store.run_files import Mapped, RunFiles, RunWriter
+from services.metering.store.run_files import Mapped, NoFile, RunFiles, RunWriter
 from services.metering.store.runs import Run
 
 SLICE_ENTRIES: Final = 32_768  # of one step: 1 MB is written, in some tens of milliseconds
@@ -63,7 +63,7 @@ class Merger:
                 await runs.replace(tx, inputs, run.id)
             lane.replace(inputs, part)
             await asyncio.to_thread(self._files.remove, inputs)
-        except (Unavailable, OSError) as error:
+        except (Unavailable, NoFile, OSError) as error:
             lane.is_known = False  # the last of these may be committed all the same
             raise Unavailable(f"runs of lane {lane.number} could not be merged: {error}") from error
         finally:

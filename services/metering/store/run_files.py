@@ -28,6 +28,10 @@ _UNFINISHED: Final = ".part"
 _PIECE_BYTES: Final = 1 << 22  # of a checksum: other threads go on in between
 
 
+class NoFile(Exception):
+    """A file cannot be written: the disk is full, or the folder is no folder of ours. The store has all of it."""
+
+
 Room: TypeAlias = np.memmap[Any, np.dtype[np.uint8]]
 
 
@@ -70,8 +74,11 @@ class RunWriter:
         self._room[: _HEADER.size] = np.frombuffer(
             _HEADER.pack(_MAGIC, self._run.bytes, self._entries, checksum), np.uint8
         )
-        self._room.flush()
-        self._part.replace(self._place)
+        try:
+            self._room.flush()
+            self._part.replace(self._place)
+        except OSError as error:
+            raise NoFile(f"the file of run {self._run.hex} cannot be made durable: {error}") from error
         return self._mapped
 
     def give_up(self) -> None:
@@ -101,14 +108,18 @@ class RunFiles:
         return _mapped(room, entries)
 
     def writer(self, run: UUID, entries: int) -> RunWriter:
-        """Begin to write the file of a run."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return RunWriter(self._place(run), run, entries)
+        """Begin to write the file of a run; raise NoFile where there is no room for it."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return RunWriter(self._place(run), run, entries)
+        except OSError as error:
+            raise NoFile(f"the file of run {run.hex} cannot be written: {error}") from error
 
     def remove(self, runs: Collection[UUID]) -> None:
         """Remove the files of these runs, where they have any. What is mapped stays readable until it is let go."""
         for run in runs:
-            self._place(run).unlink(missing_ok=True)
+            with suppress(OSError):  # it costs room, and goes when files are next looked through
+                self._place(run).unlink(missing_ok=True)
 
     def keep_only(self, runs: Collection[UUID]) -> None:
         """Remove every file of ours but those of these runs. What is mapped stays readable until it is let go.
@@ -118,7 +129,7 @@ class RunFiles:
         kept = {self._place(run).name for run in runs}
         ours = (_SUFFIX, _UNFINISHED) if self._is_new else (_SUFFIX,)
         self._is_new = False
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # no folder yet, or none of ours: what cannot go costs room and nothing else
             for entry in list(os.scandir(self._folder)):
                 if entry.name.endswith(ours) and entry.name not in kept:
                     Path(entry.path).unlink(missing_ok=True)

@@ -217,6 +217,22 @@ async def test_forgotten_runs_and_their_files_are_let_go_while_the_process_runs(
     assert one.known.entries(2) == 1
 
 
+async def test_without_room_for_files_ids_are_looked_up_in_the_store_until_there_is(
+    one: Deciding, pool: Pool, tmp_path: Path
+) -> None:
+    await one.claim(in_lane(2, 3))
+    await add_run(pool, 2, SMALL_ENTRIES)
+    (tmp_path / "0").write_text("no folder")
+    await one.own()
+    assert len(await one.claim(in_lane(2, 5))) == 3
+    assert len(await one.claim(in_lane(2, 5))) == 5
+    assert await standing(pool) == SMALL_ENTRIES + 5
+    (tmp_path / "0").unlink()
+    await one.own()
+    assert one.known.entries(2) == SMALL_ENTRIES + 5
+    assert len(await one.claim(in_lane(2, 6))) == 5
+
+
 @pytest.mark.parametrize("after_steps", [1, 3, 6, 9, 12, 20])
 async def test_a_merge_that_dies_anywhere_leaves_every_id_once(
     after_steps: int, one: Deciding, other: Deciding, pool: Pool
