@@ -23,7 +23,9 @@ PUBLISHED: Final = _METER.create_counter(
     "maestro.bus.relay.published", unit="{event}", description="outbox rows made durable in Kafka"
 )
 DENIED: Final = _METER.create_counter(
-    "maestro.bus.denied", unit="{denial}", description="what the broker did not allow a client of this process to do"
+    "maestro.bus.denied",
+    unit="{denial}",
+    description="what the broker did not allow this process to do, by topic (empty where it was none of ours)",
 )
 TABLE_UNKNOWN: Final = _METER.create_counter(
     "maestro.bus.table.unknown",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -83,36 +83,26 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             publishing = Publishing(bus, pool, clock, settings.region)
             edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
             routers = list(_routers(settings, edge, pool, directory))
-            vitals = Vitals(
-                *(pool, bus),
-                service="metering",
-                clock=clock,
-                also=[show_waiting, Keyring(routers).show],
-                forwarded=[foreign_subscription(router.topic, instance) for router in routers],
-            )
+            vitals = _vitals(bus, pool, clock, instance, routers)
             files = RunFiles(settings.runs_path)
             known = KnownIds(bus, pool, files)
             shards = shard_consumer(bus, pool, instance, ShardOwner(meters, known))
-            for name, work in (
-                ("relay", Relay(pool, bus, service="metering", instance=instance).run()),
-                ("consumer of usage-shards", shards.run()),
-                ("consumer of close-requests", close_consumer(bus, pool, instance).run()),
-                ("closer", Closer(reading, pool, Closing(meters, clock)).run()),
-                ("teller", Teller(reading, pool, meters, publishing).run()),
-                ("merger of ids", keep_merging(Merger(known, pool, files))),
-                ("forgetter", Forgetter(reading, pool, known).run()),
-                ("vitals", vitals.run()),
-            ):
+            works = {
+                "relay": Relay(pool, bus, service="metering", instance=instance).run(),
+                "consumer of usage-shards": shards.run(),
+                "consumer of close-requests": close_consumer(bus, pool, instance).run(),
+                "closer": Closer(reading, pool, Closing(meters, clock)).run(),
+                "teller": Teller(reading, pool, meters, publishing).run(),
+                "merger of ids": keep_merging(Merger(known, pool, files)),
+                "forgetter": Forgetter(reading, pool, known).run(),
+                "vitals": vitals.run(),
+            }
+            for name, work in works.items():
                 await stack.enter_async_context(background(name, work))
             await stack.enter_async_context(fed(directory, bus))
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             app.state.gate = Gate()
-            for router in routers:
-                work = stand_alone(router.topic, partial(_route, bus, instance, router))
-                await stack.enter_async_context(background(f"router of {router.topic}", work))
-            if settings.archive:
-                work = keep_archiving(partial(_archive, bus, pool, settings, meters))
-                await stack.enter_async_context(background("archiver", work))
+            await _start_beside(stack, settings, bus, pool, meters, routers)
             app.state.edge = edge
             app.state.queries = Queries(pools.api, replace(reading, pool=pools.api), fingerprints)
             app.state.meters, app.state.shards, app.state.pools = meters, shards, pools
@@ -130,6 +120,28 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
     app = create_app("metering", lifespan, ready=ready)
     app.include_router(api.router)
     return app
+
+
+def _vitals(bus: Bus, pool: Pool, clock: Clock, instance: str, routers: Sequence[Router]) -> Vitals:
+    return Vitals(
+        *(pool, bus),
+        service="metering",
+        clock=clock,
+        also=[show_waiting, Keyring(routers).show],
+        forwarded=[foreign_subscription(router.topic, instance) for router in routers],
+    )
+
+
+async def _start_beside(
+    stack: AsyncExitStack, settings: MeteringSettings, bus: Bus, pool: Pool, meters: Meters, routers: Sequence[Router]
+) -> None:
+    """Start what stands still by itself and stops nothing else: the routers, and the archiver."""
+    for router in routers:
+        work = stand_alone(router.topic, partial(_route, bus, settings.instance, router))
+        await stack.enter_async_context(background(f"router of {router.topic}", work))
+    if settings.archive:
+        work = keep_archiving(partial(_archive, bus, pool, settings, meters))
+        await stack.enter_async_context(background("archiver", work))
 
 
 def _routers(settings: MeteringSettings, edge: UsageEdge, pool: Pool, directory: Directory) -> Iterator[Router]:

@@ -13,10 +13,9 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateTopicsRequest
 
-from libs.bus import metrics
 from libs.bus.kafka.access import KafkaAccess, connecting
 from libs.bus.kafka.closing import put_away
-from libs.bus.kafka.faults import denial, in_our_words
+from libs.bus.kafka.faults import denied, in_our_words, show_no_denial
 from libs.bus.kafka.groups import commit_marks, fetch_committed, fetch_marks, set_committed
 from libs.bus.kafka.metadata import TopicsRequest
 from libs.bus.kafka.publisher import KafkaPublisher
@@ -57,7 +56,7 @@ class KafkaBus:
 
     async def start(self) -> None:
         """Connect; raises Unavailable while the broker does not answer, Broken where it refuses the login."""
-        metrics.DENIED.add(0)  # so that the first denial is an increase
+        show_no_denial()
         address = self._access.client_settings() | {"client_id": self._client_id}
         timeout = {"request_timeout_ms": REQUEST_TIMEOUT_MS}
         client = AIOKafkaClient(**address, **timeout)
@@ -141,9 +140,9 @@ class KafkaBus:
             answer = await self._client.send(self._client.get_random_node(), TopicsRequest(sorted(topics)))
         found: list[dict[str, Any]] = answer.to_object()["topics"]
         wrong = [one for one in found if one["error_code"] not in {0, _UNKNOWN_TOPIC}]
-        denied = [one["topic"] for one in wrong if one["error_code"] == _DENIED_TOPIC]
-        if denied:
-            raise Broken(denial(f"topic {', '.join(denied)}"))
+        forbidden = [one["topic"] for one in wrong if one["error_code"] == _DENIED_TOPIC]
+        if forbidden:
+            raise denied(f"topic {', '.join(forbidden)}", forbidden)
         if wrong:
             raise Unavailable(f"topic {wrong[0]['topic']}: {for_code(wrong[0]['error_code']).__name__}")
         return [one for one in found if one["error_code"] == 0]

@@ -150,7 +150,7 @@ class KafkaPublisher:
         try:
             while lane.jobs:
                 finished.clear()
-                with in_our_words(f"publishing to {target}"):
+                with in_our_words(f"publishing to {target}", target.topic):
                     await self._send_one(target, lane, finished)
         except MaestroError as error:
             _fail(error, finished, lane)

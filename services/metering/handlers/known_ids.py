@@ -200,7 +200,8 @@ class KnownIds:
         lane = self._lanes[number]
         before, standing = lane.runs(), [run.id for run in live]
         missing = lane.keep(standing)
-        await asyncio.to_thread(self._files.remove, before.difference(standing))
+        if gone := before.difference(standing):
+            await asyncio.to_thread(self._files.remove, gone)
         await self._load_small(tx, lane, [run for run in live if run.id in missing])
         for run in live:
             if run.id in missing and run.entries >= SMALL_ENTRIES:

@@ -72,12 +72,12 @@ async def quota(kafka_of: KafkaOf) -> KafkaBus:
 
 async def test_a_denied_writer_is_told_so_and_where_that_is_decided_and_it_is_counted(quota: KafkaBus) -> None:
     start_metrics("quota")
-    [before] = exposed("maestro_bus_denied_total") or [0.0]
+    [before] = exposed("maestro_bus_denied_total", topic="invoices") or [0.0]
     async with asyncio.timeout(SAID_WITHIN_S):
         with pytest.raises(Broken, match=r"does not allow it.*invoices.*proto/topics.*maestro bus provision"):
             await quota.publisher.publish([Message("invoices", b"key", b"value")])
     await quota.stop()
-    [after] = exposed("maestro_bus_denied_total")
+    [after] = exposed("maestro_bus_denied_total", topic="invoices")
     assert after > before
 
 
