@@ -37,7 +37,7 @@ def test_the_configuration_is_one_that_prometheus_takes(promtool: Path) -> None:
 
 
 def test_every_alert_fires_when_it_should_and_none_on_a_healthy_system(promtool: Path) -> None:
-    tested = run(promtool, "test", "rules", "rules_test.yaml")
+    tested = run(promtool, "test", "rules", "rules_test.yaml", "rules_test_days.yaml")
 
     assert tested.returncode == 0, tested.stdout + tested.stderr
 

@@ -36,7 +36,8 @@ def test_an_alert_says_who_is_concerned_and_how_badly(alert: Alert) -> None:
 
 @EVERY_ALERT
 def test_an_alert_is_shown_to_fire(alert: Alert) -> None:
-    tests = yaml.safe_load((FOLDER / "rules_test.yaml").read_text(encoding="utf-8"))["tests"]
+    files = sorted(FOLDER.glob("rules_test*.yaml"))
+    tests = [one for file in files for one in yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]]
     fired = {one["alertname"] for test in tests for one in test.get("alert_rule_test", ()) if one["exp_alerts"]}
 
     assert alert.name in fired
