@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 LOAD ?= 1
 SEEDS ?= 50
-PROCESSES ?= 1
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK_SHA := $(shell sha256sum requirements.lock | cut -c1-16)
@@ -55,7 +55,7 @@ check: setup  ## linters, types, import rules
 unit: setup  ## the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/contract tests/architecture -q
 
-test: setup check  ## everything, on the real parts; PROCESSES=2 shares the tests out, each process with servers of its own
+test: setup check  ## everything, on the real parts, shared by two processes with servers of their own; PROCESSES=1 for one
 	@$(BIN)/python -m pytest $(if $(filter-out 1,$(PROCESSES)),-n $(PROCESSES) --no-loadscope-reorder)
 
 audit: setup  ## what is known against the pinned packages (asks the package index)

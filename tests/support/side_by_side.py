@@ -1,4 +1,4 @@
-"""Which tests run one after the other where processes share them (`make test PROCESSES=2`): a file's, and all stacks.
+"""Which tests run one after the other where processes share them (`make test`): a file's, and all stacks.
 
 Each process has servers of its own. A supervised stack takes the usual ports if they are free: two that start at the
 same time would both find them so.
