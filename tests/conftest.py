@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import settings
@@ -18,3 +19,8 @@ pytest_plugins = [
 settings.register_profile("local", max_examples=25, deadline=None, print_blob=True)
 settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_collection_finish() -> None:
+    """Have garbage collection pass over what collecting made: it stays to the end, and each look at it costs time."""
+    gc.freeze()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ QUARTER_US = 15 * MINUTE_US
 SECRET = bytes(range(32))
 
 
+@cache
 def default_meters() -> Meters:
     return meters_of((Path(__file__).parents[2] / "services/metering/meters.yaml").read_text("utf-8"))
 
