@@ -118,7 +118,8 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             raise Unavailable("the shards are not assigned yet; try again")
 
     app = create_app("metering", lifespan, ready=ready)
-    app.include_router(api.router)
+    for router in api.ROUTERS:
+        app.include_router(router)
     return app
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from libs.access.request import act_of
@@ -16,10 +17,19 @@ READS_ONLY = {
     ("POST", "/api/v1/events"),  # usage: its own record, with its sender
     ("POST", "/v1/traces"),
 }
+
+
+def routers_of(service: str) -> tuple[APIRouter, ...]:
+    """Return the router of its api, or those of the modules of an api that is a folder."""
+    api = import_module(f"services.{service}.api")
+    return getattr(api, "ROUTERS", None) or (api.router,)
+
+
 ROUTES = [
     pytest.param(method, route, id=f"{service.name} {method} {route.path}")
     for service in SERVICES
-    for route in import_module(f"services.{service.name}.api").router.routes
+    for router in routers_of(service.name)
+    for route in router.routes
     if isinstance(route, APIRoute)
     for method in sorted(route.methods or ())
     if method not in {"GET", "HEAD"}

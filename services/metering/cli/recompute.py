@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,12 +15,11 @@ from typing import Final
 
 from libs.bus.kafka import KafkaBus, access_of
 from libs.runtime.clock import SystemClock
-from libs.runtime.errors import MaestroError
-from libs.runtime.printable import printable
 from libs.runtime.settings import ServiceSettings
 from libs.schemas.values import EXACT, TENANT_ID, from_microseconds, microseconds, plain, rfc3339
 from libs.store.pool import open_pool
 from libs.store.roles import Role
+from services.metering.cli.verbs import AddVerb, metering_settings
 from services.metering.domain.comparing import Compared, Verdict
 from services.metering.domain.events import GRAIN_US
 from services.metering.domain.gauges import Span
@@ -32,8 +30,6 @@ from services.metering.store.archive.folder import ArchiveFolder
 
 AGREED, DIFFERED, UNDECIDED = 0, 1, 2
 MAX_DAYS: Final = 400  # of one question: a year and a month; its windows and samples are held in memory
-
-SettingsOf = Callable[[str | None], ServiceSettings]
 
 ABOUT: Final = """\
 Every event that an edge accepted lies in the archive, once for each time it came. This reads the tenant's rows, leaves
@@ -52,28 +48,9 @@ Exits with 0 if all that both cover agrees, with 1 if a window differs, with 2 i
 """
 
 
-def _from_environment(_service: str | None) -> ServiceSettings:
-    return ServiceSettings()
-
-
-def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = _from_environment) -> int:
-    """Run one verb; `settings_of(service)` leads to its store, and to the broker with the operator's login."""
-    chosen = _parser().parse_args(arguments)
-    try:
-        settings = _metering(settings_of("metering"))
-        asked = _asked(chosen, settings)
-        found = asyncio.run(_recompute(settings, chosen.archive or settings.archive_folder, asked))
-    except MaestroError as error:
-        print(printable(f"maestro usage: {error.title}: {error.detail}"), file=sys.stderr)
-        return UNDECIDED
-    print(_as_json(asked, found) if chosen.as_json else _as_text(asked, found))
-    return _status(found)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="maestro usage", description="Usage, from the raw events.")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser(
+def add_to(add_verb: AddVerb) -> None:
+    """Add the verb to those of `maestro usage`."""
+    verb = add_verb(
         "recompute",
         help="build totals again from the archive and compare them with the live ones",
         description=ABOUT,
@@ -92,17 +69,21 @@ def _parser() -> argparse.ArgumentParser:
         "--archive", type=Path, metavar="FOLDER", help="where the archive lies (default: as metering is told)"
     )
     verb.add_argument("--json", action="store_true", dest="as_json", help="print JSON for scripts")
-    return parser
+    verb.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace, told: ServiceSettings) -> int:
+    """Run the verb; raise MaestroError."""
+    settings = metering_settings(told)
+    asked = _asked(chosen, settings)
+    found = asyncio.run(_recompute(settings, chosen.archive or settings.archive_folder, asked))
+    print(_as_json(asked, found) if chosen.as_json else _as_text(asked, found))
+    return _status(found)
 
 
 def _moment(text: str) -> datetime:
     found = datetime.fromisoformat(text)
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-
-
-def _metering(told: ServiceSettings) -> MeteringSettings:
-    """Return metering's settings: where its servers are as `told`, the rest from the environment."""
-    return MeteringSettings(**{name: getattr(told, name) for name in ServiceSettings.model_fields})
 
 
 def _asked(chosen: argparse.Namespace, settings: MeteringSettings) -> Asked:
@@ -221,7 +202,3 @@ def _as_json(asked: Asked, found: Recomputed) -> str:
         },
         indent=2,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The HTTP API of metering: two ways in (OTLP, CloudEvents), two questions (totals, what became of an event)."""
+"""Usage over HTTP: two ways in (OTLP, CloudEvents), two questions (totals, what became of an event)."""
 
 from __future__ import annotations
 

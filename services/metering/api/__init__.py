@@ -1,0 +1,10 @@
+"""The HTTP API of metering: a router for each thing that is asked."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from libs.runtime.json_bodies import StrictRouter
+from services.metering.api import usage
+
+ROUTERS: Final[tuple[StrictRouter, ...]] = (usage.router,)
