@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 Headers = tuple[tuple[str, bytes | None], ...]  # Kafka lets a header have no value; none of ours is without
 
 
@@ -22,8 +24,7 @@ class TopicPartition:
         return f"{self.topic}[{self.partition}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record as it lies in the log. `appended_at_ms` is the broker's append time, milliseconds since 1970 UTC.
 
     `unread` says what kept it from being read whole, if anything did: such a record is to be set aside by reference.

@@ -53,6 +53,7 @@ MAX_CLOSES: Final = 200  # tried on one look; a month's end has thousands, oldes
 TELL_PAUSE_S: Final = (
     1.0  # windows are told at most so often: a total that changes a thousand times a second is told once
 )
+TELL_WINDOWS_S: Final = 2_000  # on the average, beyond the first MAX_WINDOWS: a flood of changes is told in fewer steps
 FORGET_PAUSE_S: Final = 10.0
 MERGE_PAUSE_S: Final = 0.5  # small runs that wait meanwhile cost a batch some microseconds each
 
@@ -225,8 +226,10 @@ class Teller:
         if watermark_at is not None:
             for meter in self.meters.gauges().values():
                 await self._integrate(meter, watermark_at)
-        while await self.publishing.turn(watermark_at) == MAX_WINDOWS:
-            pass
+        told = 0
+        while (count := await self.publishing.turn(watermark_at)) == MAX_WINDOWS:
+            told += count
+        await asyncio.sleep(told / TELL_WINDOWS_S)
         return False
 
     async def _integrate(self, meter: Meter, watermark_at: datetime) -> None:

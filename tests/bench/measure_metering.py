@@ -55,6 +55,7 @@ from tests.support.stores import pools_on
 IDS = int(os.environ.get("MAESTRO_BENCH_IDS", "0"))
 RESULT = os.environ.get("MAESTRO_BENCH_RESULT", "")
 EVENTS = int(os.environ.get("MAESTRO_BENCH_EVENTS", "100000"))
+ARCHIVE = os.environ.get("MAESTRO_BENCH_ARCHIVE", "1") == "1"
 SEED = int(os.environ.get("MAESTRO_BENCH_SEED", "1"))
 TENANTS = 5_000
 COPIES = 0.05
@@ -150,6 +151,7 @@ async def owner(settings: MeteringSettings, kafka: KafkaAccess) -> AsyncIterator
     told = {
         "MAESTRO_PORT": str(port),
         "MAESTRO_STATE_DIR": str(settings.state_dir),
+        "MAESTRO_ARCHIVE": str(ARCHIVE).lower(),
         "MAESTRO_POSTGRES_URL": settings.postgres_url,
         **kafka_environment(kafka),
     }
@@ -209,6 +211,7 @@ async def test_from_kafka_to_committed_totals(per_request: int, loaded: Metering
                 "owner_cpu_us_an_event": round(cpu_s * 1e6 / load.events, 1),
                 "anonymous_mb": running.anonymous_mb(),
                 "resident_mb": running.resident_mb(),
+                "archive": ARCHIVE,
                 "ids_before": known,
                 "store_bytes_an_id": round(await pool.fetchval(STORE_BYTES) / (known + load.total), 1),
                 "file_bytes_an_id": round(file_bytes(loaded) / (known + load.total), 1),

@@ -14,6 +14,8 @@ from itertools import islice
 from typing import Final
 
 import aiokafka.consumer.fetcher
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import _MemoryRecordsPy
@@ -21,7 +23,7 @@ from aiokafka.record.memory_records import _MemoryRecordsPy
 from libs.bus.kafka.inflating import NotInflated, inflate
 from libs.bus.kafka.parsing import TOO_MANY, ReadRecord, Stamps, records_in
 from libs.bus.kafka.untyped import FromAiokafka
-from libs.bus.records import MAX_HEADERS
+from libs.bus.records import MAX_HEADERS, Record
 from libs.signing.digests import sha256_hex
 
 FETCH_PLAIN_BYTES: Final = 4 * 1024 * 1024  # of one partition and one fetch: past it the rest is fetched again
@@ -128,6 +130,21 @@ def _without_headers(record: FromAiokafka) -> ReadRecord:
     )
 
 
+class Records(PartitionRecords):
+    """The records of one partition in one answer, made into our form at once: aiokafka's own took a third of a read."""
+
+    def __iter__(self) -> FromAiokafka:
+        """Return what yields the records that are left."""
+        return self._records_iterator
+
+    def _consumer_record(self, source: KafkaPartition, read: FromAiokafka) -> Record:
+        headers, unread = tuple(read.headers), None
+        if headers and headers[-1][0] is None:  # what is said above of a record that could not be read whole
+            headers, unread = headers[:-1], headers[-1][1].decode("utf-8")
+        return Record(source.topic, source.partition, read.offset, read.key, read.value, headers, read.timestamp, unread)
+
+
 def guard_consumers() -> None:
-    """Have every consumer of this process read so. aiokafka offers no other place: its fetcher names this class."""
+    """Have every consumer of this process read so. aiokafka offers no other place: its fetcher names these classes."""
     aiokafka.consumer.fetcher.MemoryRecords = Batches
+    aiokafka.consumer.fetcher.PartitionRecords = Records

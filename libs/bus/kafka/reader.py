@@ -18,7 +18,6 @@ from libs.bus.kafka.subscriber import (
     PARTITION_FETCH_BYTES,
     POLL_WAIT_MS,
     last_answers,
-    record_of,
     refuse_dead,
 )
 from libs.bus.kafka.untyped import FromAiokafka
@@ -68,7 +67,7 @@ class KafkaReader:
                 TopicPartition(one.topic, one.partition): await self._consumer.position(one)
                 for one in self._consumer.assignment()
             }
-        records = [record_of(raw) for source in sorted(batches) for raw in batches[source]]
+        records = [one for source in sorted(batches) for one in batches[source]]
         return Fetched(records, positions)
 
     def seen(self) -> Mapping[TopicPartition, Seen]:

@@ -96,7 +96,7 @@ class KafkaSubscriber:
     async def poll(self) -> Assigned | Fetched:
         """Return the next assignment or records; see `libs.bus.ports.Subscriber.poll`."""
         self._idle.set()
-        batches: Mapping[KafkaPartition, list[FromAiokafka]] = {}
+        batches: Mapping[KafkaPartition, list[Record]] = {}
         if self._pending is None:
             refuse_dead(self._consumer)
             with in_our_words(f"reading {', '.join(self._topics)}"):
@@ -108,7 +108,7 @@ class KafkaSubscriber:
         if self._generation != self._polled_generation:
             return Fetched()
         self._idle.clear()
-        records = [record_of(raw) for source in sorted(batches) for raw in batches[source]]
+        records = [one for source in sorted(batches) for one in batches[source]]
         return Fetched(records, await self._positions())
 
     def is_current(self) -> bool:
@@ -218,14 +218,6 @@ def refuse_dead(consumer: FromAiokafka) -> None:
     if fetching.done():
         why = "it was cancelled" if fetching.cancelled() else str(fetching.exception() or "it ended by itself")
         raise Unavailable(f"the client fetches no more: {why}")
-
-
-def record_of(raw: FromAiokafka) -> Record:
-    """Return our form of what aiokafka read."""
-    headers, unread = raw.headers, None
-    if headers and headers[-1][0] is None:  # what `batches` says of a record that it could not read whole
-        headers, unread = headers[:-1], headers[-1][1].decode("utf-8")
-    return Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, headers, raw.timestamp, unread)
 
 
 def last_answers(consumer: FromAiokafka) -> dict[TopicPartition, Seen]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from libs.schemas.values import EXACT
-from services.metering.domain.events import UsageEvent
+from services.metering.domain.events import UsageEvent, window_of_us
 from services.metering.domain.meters import Counted, Failed, Meters, Sampled
 
 
@@ -66,7 +66,12 @@ def fold(events: Iterable[UsageEvent], meters: Meters, closed: Closed, *, onto: 
     for event in events:
         for outcome in meters.outcomes(event):
             if isinstance(outcome, Counted):
-                _count(folded, event, outcome, closed)
+                window_us = window_of_us(event.time_us)
+                period = closed_at(closed, event.tenant_id, window_us) if closed else None
+                if period is None:
+                    _add(folded.sums, (event.tenant_id, outcome.metric, window_us), outcome.amount)
+                else:
+                    folded.adjustments.append(Adjustment(event, outcome.metric, outcome.amount, period))
             elif isinstance(outcome, Sampled):
                 folded.samples.append((event, outcome))
             else:
@@ -74,15 +79,9 @@ def fold(events: Iterable[UsageEvent], meters: Meters, closed: Closed, *, onto: 
     return folded
 
 
-def _count(folded: Folded, event: UsageEvent, counted: Counted, closed: Closed) -> None:
-    window_us = event.window_us
-    period = closed_at(closed, event.tenant_id, window_us) if closed else None
-    if period is not None:
-        folded.adjustments.append(Adjustment(event, counted.metric, counted.amount, period))
-        return
-    window = (event.tenant_id, counted.metric, window_us)
-    total = folded.sums.get(window)
-    folded.sums[window] = counted.amount if total is None else exact_sum(total, counted.amount)
+def _add(sums: dict[WindowKey, int | Decimal], window: WindowKey, amount: int | Decimal) -> None:
+    total = sums.get(window)
+    sums[window] = amount if total is None else exact_sum(total, amount)
 
 
 def exact_sum(one: int | Decimal, other: int | Decimal) -> int | Decimal:

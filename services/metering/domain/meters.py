@@ -7,11 +7,11 @@ cannot take an event, the others still do.
 from __future__ import annotations
 
 from collections.abc import Iterable, KeysView, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
+import msgspec
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,7 +28,13 @@ AMOUNT_SCALE: Final = 12
 MAX_RESOURCE_CHARS: Final = 256
 DEFAULT_STALENESS_S: Final = 86_400
 
-_FAST_INTS: Final = range(10**18)
+_FAST_BELOW: Final = 10**18
+MAX_SHAPES: Final = 4_096  # that are remembered: sets of attributes a sender's events have are few
+MAX_TEXTS: Final = 4_096  # amounts as text that are remembered, of one meter
+
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Aggregation(Enum):
@@ -104,16 +110,14 @@ class MeterDocument(_Spec):
     spec: MeterSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True, gc=False):
     """Add `amount` to the window of the event."""
 
     metric: str
     amount: int | Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampled(msgspec.Struct, frozen=True, gc=False):
     """From the event's time on, `resource` stands at `level` (a whole number)."""
 
     metric: str
@@ -121,8 +125,7 @@ class Sampled:
     level: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True, gc=False):
     """The meter matches and cannot take the event; `reason` is a stable code, `detail` says what is wrong."""
 
     metric: str
@@ -131,6 +134,8 @@ class Failed:
 
 
 Outcome: TypeAlias = Counted | Sampled | Failed
+Shape: TypeAlias = tuple[Kind | str, ...]
+"""What most conditions of meters look at: the kind of an event, its type if a meter names it, its attributes' names."""
 
 
 class Meter:
@@ -145,9 +150,11 @@ class Meter:
         self._amount = spec.amount
         self._resource = spec.resource
         self._kinds = spec.match.event_kinds()
-        self._types = frozenset(spec.match.types)
+        self.types = frozenset(spec.match.types)
         self._present = frozenset(spec.match.present) | ({spec.amount.attribute} if spec.amount else set())
         self._equal = tuple(spec.match.equal.items())
+        self._one = Counted(self.metric, 1)
+        self._texts: dict[str, Counted] = {}
 
     @property
     def is_gauge(self) -> bool:
@@ -162,21 +169,31 @@ class Meter:
         """Return whether the meter looks at such an event."""
         return (
             self.may_match(kind, attributes.keys())
-            and (not self._types or event_type in self._types)
-            and (not self._equal or all(attributes.get(name) == value for name, value in self._equal))
+            and (not self.types or event_type in self.types)
+            and self.is_equal(attributes)
         )
+
+    def is_equal(self, attributes: Attributes) -> bool:
+        """Return whether all attributes that must have a value have it."""
+        return not self._equal or all(attributes.get(name) == value for name, value in self._equal)
 
     def outcome(self, attributes: Attributes) -> Outcome:
         """Return what a matching event with these attributes does."""
         if self._amount is None:
-            return Counted(self.metric, 1)
+            return self._one
+        value = attributes.get(self._amount.attribute)
+        if type(value) is str and (known := self._texts.get(value)) is not None:
+            return known
         try:
-            amount = _amount(attributes.get(self._amount.attribute), self._amount)
+            amount = _amount(value, self._amount)
             if self.aggregation is Aggregation.TIME_WEIGHTED:
                 return Sampled(self.metric, self._resource_of(attributes), int(amount))
         except Rejected as refused:
             return Failed(self.metric, refused.code, refused.detail)
-        return Counted(self.metric, amount)
+        counted = Counted(self.metric, amount)
+        if type(value) is str:
+            _remember(self._texts, value, counted, MAX_TEXTS)
+        return counted
 
     def _resource_of(self, attributes: Attributes) -> str:
         named = "" if self._resource is None else attributes.get(self._resource, "")
@@ -195,6 +212,8 @@ class Meters:
         self.by_metric = {meter.metric: meter for meter in self._meters}
         if len(self.by_metric) != len(self._meters):
             raise BadMeter("two meters have one name")
+        self._types = frozenset(name for meter in self._meters for name in meter.types)
+        self._looking: dict[Shape, Sequence[Meter]] = {}
 
     def may_measure(self, kind: Kind, names: KeysView[str]) -> bool:
         """Return whether an event of this kind with attributes of these names can be usage."""
@@ -206,8 +225,22 @@ class Meters:
 
     def outcomes(self, event: UsageEvent) -> list[Outcome]:
         """Return what each matching meter makes of the event, one by one."""
-        kind, event_type, attributes = event.kind, event.type, event.attributes
-        return [meter.outcome(attributes) for meter in self._meters if meter.matches(kind, event_type, attributes)]
+        attributes = event.attributes
+        shape = (event.kind, event.type if event.type in self._types else "", *attributes)
+        looking = self._looking.get(shape)
+        if looking is None:
+            looking = self._looking_at(event)
+            _remember(self._looking, shape, looking, MAX_SHAPES)
+        return [meter.outcome(attributes) for meter in looking if meter.is_equal(attributes)]
+
+    def _looking_at(self, event: UsageEvent) -> Sequence[Meter]:
+        """Return the meters that look at events of this kind, type, and names of attributes."""
+        names = event.attributes.keys()
+        return tuple(
+            meter
+            for meter in self._meters
+            if meter.may_match(event.kind, names) and (not meter.types or event.type in meter.types)
+        )
 
     def gauges(self) -> dict[str, Meter]:
         """Return the time-weighted meters by metric."""
@@ -215,7 +248,7 @@ class Meters:
 
 
 def _amount(value: object, spec: Amount) -> int | Decimal:
-    if type(value) is int and value in _FAST_INTS and not spec.minimum:
+    if type(value) is int and 0 <= value < _FAST_BELOW and not spec.minimum:
         return value  # the common case; the checks below would all pass
     amount = decimal_of(value)
     _, _, exponent = amount.as_tuple()
@@ -229,6 +262,13 @@ def _amount(value: object, spec: Amount) -> int | Decimal:
             raise BadAmount(f"`{spec.attribute}` must be a whole number")
         return amount
     return int(amount)
+
+
+def _remember(known: dict[K, V], key: K, value: V, most: int) -> None:
+    """Keep what was found, and no more than `most`: whoever sends ever new ones has them looked at each time."""
+    if len(known) >= most:
+        known.clear()
+    known[key] = value
 
 
 def meters_of(text: str) -> Meters:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import asyncpg
+from msgspec import structs
 
 from libs.bus.deadletters.register import Entry, Sought
 from libs.bus.deadletters.replay import Desk, Verdict
@@ -61,7 +62,7 @@ async def copies_of(bus: Bus, entry: Entry) -> list[Record]:
     """All records on the letter's topic with its key, without what tells them apart by place and time."""
     key = (await record_at(bus, TopicPartition(entry.topic, entry.partition), entry.offset) or fail()).key
     found = [one async for one in records_of(bus, entry.topic) if one.key == key and one.offset >= entry.offset]
-    return [replace(one, offset=0, appended_at_ms=0) for one in found]
+    return [structs.replace(one, offset=0, appended_at_ms=0) for one in found]
 
 
 def fail() -> Record:
@@ -190,7 +191,7 @@ class Refusing(Values):
         large = [one for one in records if one.key == self.key and len(one.value or b"") > 100]
         if large and not self.is_mended:
             raise PoisonRecords(*(Poison(one, "too_large", "more than it takes") for one in large))
-        sizes = [replace(one, value=b"%d" % len(one.value or b"")) for one in records]
+        sizes = [structs.replace(one, value=b"%d" % len(one.value or b"")) for one in records]
         await super().handle(tx, sizes)
 
 
