@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 from fastapi import FastAPI
 
@@ -14,6 +15,7 @@ from libs.access.directory import Directory
 from libs.access.door import open_door
 from libs.access.feed import fed
 from libs.access.principal import Principal
+from libs.bus.consumer import BatchConsumer
 from libs.bus.kafka import KafkaBus, access_of
 from libs.bus.lots import LotBounds
 from libs.bus.offsets import BUS_MIGRATIONS
@@ -60,6 +62,8 @@ from services.metering.store import MIGRATIONS, ids
 from services.metering.store.archive.folder import ArchiveFolder
 from services.metering.store.run_files import RunFiles
 
+SHARD_MEMBERS: Final = 2  # of a process: while the batch of one is in the database, the other decides about its own
+
 _log = logging.getLogger(__name__)
 
 
@@ -84,17 +88,15 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
             routers = list(_routers(settings, edge, pool, directory))
             vitals = _vitals(bus, pool, clock, instance, routers)
-            files = RunFiles(settings.runs_path)
-            known = KnownIds(bus, pool, files)
-            shards = shard_consumer(bus, pool, instance, ShardOwner(meters, known))
+            owners = [_owner(bus, pool, settings, meters, number) for number in range(SHARD_MEMBERS)]
             works = {
                 "relay": Relay(pool, bus, service="metering", instance=instance).run(),
-                "consumer of usage-shards": shards.run(),
+                **{f"consumer of usage-shards {at}": one.consumer.run() for at, one in enumerate(owners)},
+                **{f"merger of ids {at}": keep_merging(one.merger) for at, one in enumerate(owners)},
                 "consumer of close-requests": close_consumer(bus, pool, instance).run(),
                 "closer": Closer(reading, pool, Closing(meters, clock)).run(),
                 "teller": Teller(reading, pool, meters, publishing).run(),
-                "merger of ids": keep_merging(Merger(known, pool, files)),
-                "forgetter": Forgetter(reading, pool, known).run(),
+                "forgetter": Forgetter(reading, pool, [one.known for one in owners]).run(),
                 "vitals": vitals.run(),
             }
             for name, work in works.items():
@@ -105,7 +107,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             await _start_beside(stack, settings, bus, pool, meters, routers)
             app.state.edge = edge
             app.state.queries = Queries(pools.api, replace(reading, pool=pools.api), fingerprints)
-            app.state.meters, app.state.shards, app.state.pools = meters, shards, pools
+            app.state.meters, app.state.shards, app.state.pools = meters, [one.consumer for one in owners], pools
             if settings.otlp_grpc_port is not None:
                 service = rpc.TraceService(app.state.door, app.state.edge, app.state.gate)
                 address = f"{settings.host}:{settings.otlp_grpc_port}"
@@ -114,13 +116,31 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
 
     async def ready() -> None:
         directory.require_ready()
-        if not app.state.shards.progress.lag():  # empty: no partition is ours yet, or the broker never answered
+        if not any(
+            one.progress.lag() for one in app.state.shards
+        ):  # empty: no partition is ours yet, or the broker never answered
             raise Unavailable("the shards are not assigned yet; try again")
 
     app = create_app("metering", lifespan, ready=ready)
     for router in api.ROUTERS:
         app.include_router(router)
     return app
+
+
+@dataclass(frozen=True, slots=True)
+class Owning:
+    """One member of the group of shard owners: what it knows, and what works for it."""
+
+    consumer: BatchConsumer
+    known: KnownIds
+    merger: Merger
+
+
+def _owner(bus: Bus, pool: Pool, settings: MeteringSettings, meters: Meters, number: int) -> Owning:
+    name = settings.instance if number == 0 else f"{settings.instance}.{number}"
+    files = RunFiles(settings.runs_path.with_name(name))
+    known = KnownIds(bus, pool, files)
+    return Owning(shard_consumer(bus, pool, name, ShardOwner(meters, known)), known, Merger(known, pool, files))
 
 
 def _vitals(bus: Bus, pool: Pool, clock: Clock, instance: str, routers: Sequence[Router]) -> Vitals:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import SystemRandom
@@ -249,7 +249,7 @@ class Forgetter:
 
     reading: Reading
     pool: Pool
-    known: KnownIds
+    known: Sequence[KnownIds]
 
     async def run(self) -> None:
         """Forget until cancelled."""
@@ -262,6 +262,7 @@ class Forgetter:
             async with transaction(self.pool) as tx:
                 forgotten = await runs.forget_before(tx, microseconds(watermark_at - DEDUP_HORIZON))
             if forgotten:
-                self.known.look_again()
+                for one in self.known:
+                    one.look_again()
         async with transaction(self.pool) as tx:
             return await clear_away(tx)

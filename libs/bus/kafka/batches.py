@@ -141,7 +141,9 @@ class Records(PartitionRecords):
         headers, unread = tuple(read.headers), None
         if headers and headers[-1][0] is None:  # what is said above of a record that could not be read whole
             headers, unread = headers[:-1], headers[-1][1].decode("utf-8")
-        return Record(source.topic, source.partition, read.offset, read.key, read.value, headers, read.timestamp, unread)
+        return Record(
+            source.topic, source.partition, read.offset, read.key, read.value, headers, read.timestamp, unread
+        )
 
 
 def guard_consumers() -> None:

@@ -134,8 +134,8 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
 
 
 Outcome: TypeAlias = Counted | Sampled | Failed
-Shape: TypeAlias = tuple[Kind | str, ...]
-"""What most conditions of meters look at: the kind of an event, its type if a meter names it, its attributes' names."""
+Shape: TypeAlias = tuple[object, ...]
+"""What most conditions look at: the kind of an event, its type if a meter names it, the names of its attributes."""
 
 
 class Meter:

@@ -233,7 +233,7 @@ WHERE given.value <> 0 OR given.last_gauge IS NOT NULL OR EXISTS (
 ORDER BY given.tenant_id COLLATE "C", given.window_start
 ON CONFLICT (tenant_id, metric, window_start) DO UPDATE
 SET value = excluded.value, last_gauge = coalesce(excluded.last_gauge, mine.last_gauge), seq = mine.seq + 1,
-  store_epoch = excluded.store_epoch
+  store_epoch = excluded.store_epoch, published_seq = NULL
 WHERE mine.closed_in IS NULL AND (mine.value <> excluded.value
   OR mine.last_gauge IS DISTINCT FROM coalesce(excluded.last_gauge, mine.last_gauge))
 """

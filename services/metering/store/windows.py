@@ -116,7 +116,7 @@ INSERT INTO usage_window AS mine (tenant_id, metric, window_start, value, store_
 SELECT tenant_id, metric, window_start, value, (SELECT epoch FROM store_epoch), 1
 FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::numeric[]) AS added (tenant_id, metric, window_start, value)
 ON CONFLICT (tenant_id, metric, window_start) DO UPDATE
-SET value = mine.value + excluded.value, seq = mine.seq + 1, store_epoch = excluded.store_epoch
+SET value = mine.value + excluded.value, seq = mine.seq + 1, store_epoch = excluded.store_epoch, published_seq = NULL
 WHERE mine.closed_in IS NULL
 """
 _ADJUST: Final = """
@@ -130,7 +130,7 @@ FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[], $5::text[], $
 # Rows are locked in key order before they are changed, here and in _FREEZE, as batches lock them.
 _CHANGED: Final = """
 SELECT tenant_id, metric, window_start, value, unit, last_gauge, store_epoch, seq FROM usage_window
-WHERE seq > published_seq ORDER BY tenant_id, metric, window_start LIMIT $1
+WHERE published_seq IS NULL ORDER BY tenant_id, metric, window_start LIMIT $1
 """
 _PUBLISHED: Final = """
 WITH told AS (
@@ -142,13 +142,13 @@ held AS MATERIALIZED (
 UPDATE usage_window AS mine SET published_seq = told.seq
 FROM told JOIN held USING (tenant_id, metric, window_start)
 WHERE mine.tenant_id = told.tenant_id AND mine.metric = told.metric AND mine.window_start = told.window_start
-  AND mine.published_seq < told.seq
+  AND mine.published_seq IS NULL AND mine.seq = told.seq
 """
 _EPOCH_IS_NEW: Final = """
 SELECT published_epoch.epoch < store_epoch.epoch FROM published_epoch, store_epoch FOR UPDATE OF published_epoch
 """
 _REPUBLISH: Final = """
-UPDATE usage_window SET store_epoch = (SELECT epoch FROM store_epoch), published_seq = 0 WHERE closed_in IS NULL
+UPDATE usage_window SET store_epoch = (SELECT epoch FROM store_epoch), published_seq = NULL WHERE closed_in IS NULL
 """
 _FREEZE: Final = """
 WITH held AS MATERIALIZED (

@@ -20,7 +20,7 @@ from tests.support.metering_world import World
 @pytest.fixture
 def forgetter(world: World, broker: MemoryBus, clock: ManualClock, tmp_path: Path) -> Forgetter:
     known = KnownIds(broker, world.pool, RunFiles(tmp_path))
-    return Forgetter(Reading(broker, world.pool, clock), world.pool, known)
+    return Forgetter(Reading(broker, world.pool, clock), world.pool, [known])
 
 
 async def send_back_dated(world: World) -> TenantId:

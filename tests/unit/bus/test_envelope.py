@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from msgspec.structs import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from libs.bus.envelope import decode, event_headers, event_message, event_value, meta_of
 from libs.bus.records import Message, Record

@@ -53,8 +53,9 @@ class ArchiveFolder:
     def stage(self, staged_in: str, events: pa.Table, ranges: Sequence[OffsetRange]) -> list[ArchiveFile]:
         """Write a lot's files below `staging/<staged_in>`, and return them once they are durable; raise OSError."""
         files: list[ArchiveFile] = []
-        for stem, group in stems_of(ranges):
-            own = events.filter(pc.is_in(events["kafka_partition"], pa.array([one.partition for one in group])))
+        stems = stems_of(ranges)
+        for stem, group in stems:
+            own = events if len(stems) == 1 else events.filter(_is_of(events, group))
             for day, bucket, part in _parts(own):
                 files.append(self._write(staged_in, (day, bucket, f"{stem}.parquet"), part))
                 crash_point("metering.archive_file_staged")
@@ -124,6 +125,10 @@ class ArchiveFolder:
             os.fsync(out.fileno())
         _sync(path.parent)
         return file
+
+
+def _is_of(events: pa.Table, ranges: Sequence[OffsetRange]) -> pa.ChunkedArray:
+    return pc.is_in(events["kafka_partition"], pa.array([one.partition for one in ranges]))
 
 
 def _parts(events: pa.Table) -> Iterator[tuple[int, int, pa.Table]]:
