@@ -26,7 +26,7 @@ from libs.runtime.errors import Unavailable
 POLL_WAIT_MS: Final = 250  # how long an idle poll waits: it bounds how late a new assignment is noticed
 FETCH_WAIT_MS: Final = 250  # how long the broker may hold a fetch that has nothing
 FETCH_BYTES: Final = 8 * 1024 * 1024  # one prefetch of all partitions together
-PARTITION_FETCH_BYTES: Final = 2 * 1024 * 1024  # of one partition; a single larger batch still comes whole
+PARTITION_FETCH_BYTES: Final = 1024 * 1024  # of one partition; a single larger batch still comes whole
 SESSION_TIMEOUT_MS: Final = 10_000  # a static member that is killed has this long to come back to its partitions
 HEARTBEAT_MS: Final = 1_000  # a rebalance is noticed within this
 REQUEST_TIMEOUT_MS: Final = 15_000  # above the session timeout: joining a group may take that long

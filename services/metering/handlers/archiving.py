@@ -22,7 +22,7 @@ from services.metering.domain.archiving import ArchiveFile, OffsetRange
 from services.metering.domain.meters import Meters
 from services.metering.errors import ArchiveUnwritable
 from services.metering.store.archive import manifest
-from services.metering.store.archive.columns import batch_of, table_of
+from services.metering.store.archive.columns import batch_of, release_unused, table_of
 from services.metering.store.archive.folder import ArchiveFolder
 from services.metering.store.archive.manifest import Lot
 
@@ -96,6 +96,7 @@ class Archive:
                 crash_point("metering.archive_recorded")
             crash_point("metering.archive_committed")
             self.discard()
+            release_unused()
             await self._publish(lot)
         metrics.ARCHIVE_STANDS.replace("metering", [({}, 0)])
 

@@ -78,6 +78,11 @@ def table_of(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     return pa.Table.from_batches(batches, schema=SCHEMA)
 
 
+def release_unused() -> None:
+    """Give back to the system what Arrow keeps for its next arrays: the next lot may be long in coming."""
+    pa.default_memory_pool().release_unused()
+
+
 def _said(events: Sequence[UsageEvent], meters: Meters) -> list[pa.Array]:
     encode = _JSON.encode
     return [
