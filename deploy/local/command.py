@@ -158,7 +158,7 @@ def dlq(context: typer.Context) -> None:
     raise typer.Exit(import_module("libs.bus.deadletters.cli").main(context.args, settings_of))
 
 
-@app.command(context_settings=PASS_ON, help="Usage: recompute totals from the raw events.")
+@app.command(context_settings=PASS_ON, help="Usage: recompute totals from the raw events; void or amend an event.")
 def usage(context: typer.Context) -> None:
     """Reach metering's store and archive and, with the operator's access, the broker."""
     settings_of = import_module("deploy.local.operating").settings_of

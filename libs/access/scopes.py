@@ -12,6 +12,7 @@ Scope = Literal[
     "keys:write",
     "usage:write",
     "usage:read",
+    "usage:correct",
     "quota:check",
     "quota:write",
     "invoices:read",
@@ -33,9 +34,10 @@ DEFAULT_SCOPES: Final[dict[KeyKind, tuple[Scope, ...]]] = {
     "edge": ("usage:write", "quota:check"),
 }
 
-# The most that a key of the kind can hold. A tenant may be trusted with its own keys, never with prices or closes.
+# The most that a key of the kind can hold. Who corrects usage changes a bill: a key may where an
+# operator says so. A tenant may be trusted with its own keys, never with prices or closes.
 GRANTABLE_SCOPES: Final[dict[KeyKind, frozenset[Scope]]] = {
     "operator": frozenset(OPERATOR_SCOPES),
-    "tenant": frozenset((*DEFAULT_SCOPES["tenant"], "keys:write")),
-    "edge": frozenset(DEFAULT_SCOPES["edge"]),
+    "tenant": frozenset((*DEFAULT_SCOPES["tenant"], "keys:write", "usage:correct")),
+    "edge": frozenset((*DEFAULT_SCOPES["edge"], "usage:correct")),
 }

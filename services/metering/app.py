@@ -27,6 +27,7 @@ from libs.runtime.background import background
 from libs.runtime.clock import Clock, SystemClock
 from libs.runtime.errors import Unavailable
 from libs.runtime.web import create_app
+from libs.store.idempotency import swept
 from libs.store.migrate import STORE_MIGRATIONS
 from libs.store.opening import opened
 from libs.store.pool import Pool, transaction
@@ -40,6 +41,7 @@ from services.metering.consumer import (
     foreign_consumer,
     foreign_subscription,
     keep_archiving,
+    keep_correcting,
     keep_merging,
     shard_consumer,
     stand_alone,
@@ -50,6 +52,8 @@ from services.metering.domain.meters import Meters
 from services.metering.handlers.archiving import Archive
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.closing import Closing, show_waiting
+from services.metering.handlers.correcting import Asking, Correcting
+from services.metering.handlers.correcting import show_waiting as show_corrections
 from services.metering.handlers.edge import Gate, UsageEdge
 from services.metering.handlers.known_ids import KnownIds
 from services.metering.handlers.merging import Merger
@@ -95,6 +99,10 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 **{f"merger of ids {at}": keep_merging(one.merger) for at, one in enumerate(owners)},
                 "consumer of close-requests": close_consumer(bus, pool, instance).run(),
                 "closer": Closer(reading, pool, Closing(meters, clock)).run(),
+                "corrector": keep_correcting(
+                    Correcting(reading, pool, ArchiveFolder(settings.archive_folder), meters, fingerprints)
+                ),
+                "sweeper of idempotency keys": swept(pool),
                 "teller": Teller(reading, pool, meters, publishing).run(),
                 "forgetter": Forgetter(reading, pool, [one.known for one in owners]).run(),
                 "vitals": vitals.run(),
@@ -107,6 +115,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             await _start_beside(stack, settings, bus, pool, meters, routers)
             app.state.edge = edge
             app.state.queries = Queries(pools.api, replace(reading, pool=pools.api), fingerprints)
+            app.state.correcting = Asking(fingerprints, is_archived=settings.archive)
             app.state.meters, app.state.shards, app.state.pools = meters, [one.consumer for one in owners], pools
             if settings.otlp_grpc_port is not None:
                 service = rpc.TraceService(app.state.door, app.state.edge, app.state.gate)
@@ -148,7 +157,7 @@ def _vitals(bus: Bus, pool: Pool, clock: Clock, instance: str, routers: Sequence
         *(pool, bus),
         service="metering",
         clock=clock,
-        also=[show_waiting, Keyring(routers).show],
+        also=[show_waiting, show_corrections, Keyring(routers).show],
         forwarded=[foreign_subscription(router.topic, instance) for router in routers],
     )
 

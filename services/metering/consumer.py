@@ -32,6 +32,7 @@ from services.metering.handlers.archiving import Archive
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.clearing import clear_away
 from services.metering.handlers.closing import Closing, on_close_requested
+from services.metering.handlers.correcting import Correcting
 from services.metering.handlers.integrating import integrate_due
 from services.metering.handlers.known_ids import KnownIds
 from services.metering.handlers.merging import Merger
@@ -49,6 +50,7 @@ MAX_ARCHIVED_RECORDS: Final = 2_000  # of one fetch; a lot holds many, and is bo
 MAX_FOREIGN_RECORDS: Final = 500  # of one fetch, as many requests as an edge takes in a second or so; each may be large
 STAND_PAUSE_S: Final = 60.0  # longer than the session of a member: then the group is empty, and its offset can be reset
 CLOSE_PAUSE_S: Final = 0.2  # how long a close that can be done may lie; one index look-up each time
+CORRECT_PAUSE_S: Final = 0.2  # likewise for a correction
 MAX_CLOSES: Final = 200  # tried on one look; a month's end has thousands, oldest first
 TELL_PAUSE_S: Final = (
     1.0  # windows are told at most so often: a total that changes a thousand times a second is told once
@@ -112,6 +114,11 @@ async def keep_archiving(archive: Callable[[], Awaitable[None]], pause_s: float 
 async def keep_merging(merger: Merger) -> None:
     """Merge runs of ids until cancelled."""
     await repeat("merging runs of ids", merger.turn, MERGE_PAUSE_S)
+
+
+async def keep_correcting(correcting: Correcting) -> None:
+    """Answer corrections until cancelled."""
+    await repeat("correcting", correcting.turn, CORRECT_PAUSE_S)
 
 
 async def stand_alone(topic: str, route: Callable[[], Awaitable[None]], pause_s: float = STAND_PAUSE_S) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libs.runtime.errors import Broken, Rejected, TooLarge, Unavailable
+from libs.runtime.errors import Broken, Conflict, NotFound, Rejected, TooLarge, Unavailable
 
 
 class UnsupportedMedia(Rejected):
@@ -103,6 +103,34 @@ class BadQuery(Rejected):
 
     code = "bad_query"
     title = "The query cannot be answered"
+
+
+class UnknownEvent(NotFound):
+    """No event stands under this id, or not for this caller."""
+
+    code = "unknown_event"
+    title = "There is no such event"
+
+
+class UnknownCorrection(NotFound):
+    """There is no such correction, or it is not the caller's."""
+
+    code = "unknown_correction"
+    title = "There is no such correction"
+
+
+class CorrectionRaced(Conflict):
+    """Another correction of the event took the number at the same time."""
+
+    code = "correction_raced"
+    title = "Another correction came at the same time"
+
+
+class NoArchive(Conflict):
+    """Events are corrected from the archive, and none is kept."""
+
+    code = "no_archive"
+    title = "Without an archive nothing can be corrected"
 
 
 class IntakeFull(Unavailable):

@@ -43,6 +43,20 @@ CLOSE_AGE: Final = Snapshot(
     unit="s",
     description="how long the oldest of these waits, since its request was taken; 0 without one",
 )
+CORRECTIONS: Final = _METER.create_counter(
+    "maestro.metering.corrections",
+    unit="{correction}",
+    description="corrections that were answered, by `action` (void, amend) and `outcome` (applied, refused)",
+)
+CORRECTIONS_WAITING: Final = Snapshot(
+    _METER, "maestro.metering.corrections.waiting", unit="{correction}", description="corrections not yet answered"
+)
+CORRECTION_AGE: Final = Snapshot(
+    _METER,
+    "maestro.metering.correction.age",
+    unit="s",
+    description="how long the oldest of these waits, since it was asked for; 0 without one",
+)
 ROUTER_STOPPED: Final = Snapshot(
     _METER,
     "maestro.metering.router.stopped",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Final, Literal
 from urllib.parse import unquote
@@ -23,6 +23,7 @@ from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, encod
 from libs.schemas.events import Metric
 from libs.schemas.values import Instant, Quantity, from_microseconds
 from libs.schemas.zones import TZDATA_VERSION
+from services.metering.api.corrections import CorrectionShown
 from services.metering.domain.bounds import BOUNDS
 from services.metering.domain.calendar import WindowSize, length_of
 from services.metering.domain.documented import EVENT_BODIES, JSON, PROTOBUF, SPAN_ANSWERS, SPAN_BODIES
@@ -36,6 +37,7 @@ from services.metering.domain.spans_json import from_json
 from services.metering.errors import BadBody, BadQuery, BodyTooLarge, BodyTooSlow, IntakeFull, UnsupportedMedia
 from services.metering.handlers.edge import Gate, Load, UsageEdge, sender_of
 from services.metering.handlers.queries import Queries, Question, Total
+from services.metering.store.corrections import Kept
 from services.metering.store.ids import History
 
 EVENTS_PATH: Final = "/v1/events/"
@@ -131,18 +133,25 @@ class AdjustmentShown(BaseModel):
     period: str
 
 
+Status = Literal["counted", "adjustment", "unknown", "voided", "amended"]
+
+
 class EventShown(BaseModel):
-    """What became of an event. `unknown`: not counted yet, or longer ago than ids are kept."""
+    """What became of an event. `unknown`: not counted yet, or longer ago than ids are kept.
+
+    `voided` and `amended` are what the last correction that was applied made of it.
+    """
 
     source: str
     id: str
-    status: Literal["counted", "adjustment", "unknown"]
+    status: Status
     time: Instant | None
     window_start: Instant | None
     duplicate_count: int
     conflicts: list[OtherBodyShown]
     failures: list[FailureShown]
     adjustments: list[AdjustmentShown]
+    corrections: list[CorrectionShown]
 
 
 async def edge_of(request: Request) -> UsageEdge:
@@ -252,7 +261,7 @@ async def explain_event(
     source, event_id = _event_named(request)
     if not source or not event_id:
         raise NotFound(f"{source_and_id[:64]!r} is not <source>/<id> of an event")
-    return _event(source, event_id, await queries.event(tenant_id, source, event_id))
+    return _event(source, event_id, *await queries.event(tenant_id, source, event_id))
 
 
 def _reader_of(request: Request) -> Callable[[Intake, bytes], Taken]:
@@ -322,13 +331,12 @@ def _event_named(request: Request) -> tuple[str, str]:
     return unquote(source), unquote(event_id)
 
 
-def _event(source: str, event_id: str, history: History) -> EventShown:
+def _event(source: str, event_id: str, history: History, corrected: Sequence[Kept]) -> EventShown:
     standing = history.time_us
-    status: Literal["counted", "adjustment", "unknown"] = "adjustment" if history.adjusted_in else "counted"
     return EventShown(
         source=source,
         id=event_id,
-        status="unknown" if standing is None else status,
+        status=_status(history, corrected),
         time=None if standing is None else from_microseconds(standing),
         window_start=None if standing is None else from_microseconds(window_of_us(standing)),
         duplicate_count=history.copies,
@@ -338,4 +346,14 @@ def _event(source: str, event_id: str, history: History) -> EventShown:
         ],
         failures=[FailureShown(metric=one.metric, reason=one.reason, detail=one.detail) for one in history.failures],
         adjustments=[AdjustmentShown(metric=metric, period=period) for metric, period in history.adjusted_in],
+        corrections=[CorrectionShown.of(one) for one in corrected],
     )
+
+
+def _status(history: History, corrected: Sequence[Kept]) -> Status:
+    if history.time_us is None:
+        return "unknown"
+    applied = [one for one in corrected if one.state == "applied" and one.time_us == history.time_us]
+    if applied:
+        return "voided" if applied[-1].action == "void" else "amended"
+    return "adjustment" if history.adjusted_in else "counted"

@@ -9,7 +9,7 @@ from typing import Final
 
 from libs.runtime.errors import MaestroError
 from libs.runtime.printable import printable
-from services.metering.cli import recompute
+from services.metering.cli import correct, recompute
 from services.metering.cli.verbs import SettingsOf, from_environment
 
 FAILED: Final = 2
@@ -17,9 +17,12 @@ FAILED: Final = 2
 
 def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = from_environment) -> int:
     """Run one verb; `settings_of(service)` leads to its store, and to the broker with the operator's login."""
-    parser = argparse.ArgumentParser(prog="maestro usage", description="Usage, from the raw events.")
+    parser = argparse.ArgumentParser(
+        prog="maestro usage", description="Usage, from the raw events, and its corrections."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    recompute.add_to(verbs.add_parser)
+    for verb in (recompute, correct):
+        verb.add_to(verbs.add_parser)
     chosen = parser.parse_args(arguments)
     try:
         code: int = chosen.run(chosen, settings_of("metering"))

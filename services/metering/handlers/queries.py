@@ -13,7 +13,8 @@ from libs.store.pool import Pool, transaction
 from services.metering.domain.calendar import Bucket, WindowSize, buckets, sliding
 from services.metering.domain.identity import Fingerprints
 from services.metering.handlers.reading import Reading
-from services.metering.store import ids, windows
+from services.metering.store import corrections, ids, windows
+from services.metering.store.corrections import Kept
 from services.metering.store.ids import History
 
 
@@ -86,7 +87,8 @@ class Queries:
         except Unavailable:
             return None  # totals are served while the broker is away; nothing is said of how complete they are
 
-    async def event(self, tenant_id: str, source: str, event_id: str) -> History:
-        """Return what became of the tenant's event."""
+    async def event(self, tenant_id: str, source: str, event_id: str) -> tuple[History, Sequence[Kept]]:
+        """Return what became of the tenant's event, and its corrections by number."""
+        key = self.fingerprints.key(tenant_id, source, event_id)
         async with transaction(self.pool, tenant=tenant_id) as tx:
-            return await ids.history(tx, self.fingerprints.key(tenant_id, source, event_id))
+            return await ids.history(tx, key), await corrections.of_event(tx, key)

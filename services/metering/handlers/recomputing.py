@@ -18,6 +18,7 @@ from libs.schemas.values import microseconds
 from libs.store.pool import Pool, transaction
 from services.metering.domain.archiving import ArchiveFile, bucket_of, day_number, day_of
 from services.metering.domain.comparing import Compared, Limits, compare, integrated
+from services.metering.domain.correcting import as_corrected
 from services.metering.domain.folding import Folded, fold
 from services.metering.domain.gauges import Sample, Span
 from services.metering.domain.meters import Counted, Meter, Meters, Sampled
@@ -26,6 +27,7 @@ from services.metering.domain.replaying import HORIZON_US, Decided, decide
 from services.metering.domain.watermark import Progress, watermark
 from services.metering.errors import BadQuery
 from services.metering.handlers.reading import ARCHIVE_CONSUMER, SHARDS_CONSUMER, SHARDS_TOPIC
+from services.metering.store import corrections
 from services.metering.store.archive import snapshot
 from services.metering.store.archive.folder import ArchiveFolder
 from services.metering.store.archive.reading import Below, Reader, Scope
@@ -84,6 +86,8 @@ class Recomputation:
             seen = await snapshot.look(tx, asked.tenant_id, asked.metrics, span_us, (SHARDS_CONSUMER, ARCHIVE_CONSUMER))
             days = _days(Span(needed.start_us - COPIES_WITHIN_US, needed.end_us + COPIES_WITHIN_US))
             files = await snapshot.files_of(tx, bucket_of(asked.tenant_id), *map(day_of, days))
+            applied = await corrections.applied_within(tx, asked.tenant_id, needed.start_us, needed.end_us)
+            seen = replace(seen, corrected=applied)
         limits, archived_to = await self._limits(asked.tenant_id, seen, asked_at)
         decided, folded, events = await asyncio.to_thread(self._replay, asked.tenant_id, seen, files, needed)
         windows = [one for meter in chosen for one in _compared(meter, asked.within, folded, seen, limits)]
@@ -108,7 +112,7 @@ class Recomputation:
             span_us = (needed.start_us, needed.end_us)
             for events in reader.counted(own, span_us, {one.key for one in repeated}, decided.counted):
                 count += len(events)
-                fold(events, self.meters, {}, onto=folded)
+                fold(as_corrected(events, seen.corrected), self.meters, {}, onto=folded)
         return decided, folded, count
 
     async def _limits(self, tenant_id: str, seen: Snapshot, asked_at: datetime) -> tuple[Limits, datetime | None]:

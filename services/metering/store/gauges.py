@@ -68,7 +68,17 @@ async def add_samples(tx: Tx, samples: Sequence[tuple[UsageEvent, Sampled]]) -> 
     )
     await tx.execute(_ADD_SAMPLES, *columns)
     await tx.execute(_ADD_RESOURCES, *columns)
-    await tx.execute(_MARK, columns[0], columns[1], columns[3])
+    await mark(tx, samples)
+
+
+async def mark(tx: Tx, samples: Sequence[tuple[UsageEvent, Sampled]]) -> None:
+    """Have the gauges of these samples be integrated again from there."""
+    await tx.execute(
+        _MARK,
+        [event.tenant_id for event, _ in samples],
+        [sampled.metric for _, sampled in samples],
+        [event.time_us for event, _ in samples],
+    )
 
 
 async def due(tx: Tx, metric: str, to_us: int, stale_after_us: int, *, after: str, limit: int) -> list[Gauge]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from asyncpg.pgproto.pgproto import UUID
 
@@ -50,6 +50,22 @@ async def forget_notes(tx: Tx, keys: Sequence[bytes]) -> None:
     await tx.execute(_FORGET, [UUID(key) for key in keys])
 
 
+class Standing(NamedTuple):
+    """What stands under a key: the digest of its body, and its time."""
+
+    digest: int
+    time_us: int
+
+
+async def standing(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, Standing]:
+    """Return what stands under those of the keys that are known."""
+    # In this order: an id of before may be moved into a run in between, never back.
+    rows = await tx.fetch(_BEFORE, [UUID(key) for key in keys])
+    found = {row["key"].bytes: Standing(row["digest"], row["time_us"]) for row in rows}
+    in_runs = await runs.look_up(tx, [key for key in keys if key not in found])
+    return found | {key: Standing(*entry) for key, entry in in_runs.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class OtherBody:
     """What came under the id of an event that stands, with another body or time."""
@@ -73,8 +89,9 @@ class History:
 async def history(tx: Tx, key: bytes) -> History:
     """Return all that is known of the event with this key; `adjusted_in` lists (metric, period)."""
     own = UUID(key)
+    stands = await standing(tx, [key])
     return History(
-        time_us=await _time_us(tx, key),
+        time_us=stands[key].time_us if key in stands else None,
         copies=await tx.fetchval("SELECT copies FROM usage_duplicate WHERE key = $1", own) or 0,
         conflicts=[
             OtherBody(row["other_type"], row["other_time_us"], row["copies"])
@@ -83,15 +100,6 @@ async def history(tx: Tx, key: bytes) -> History:
         failures=[Failed(row["metric"], row["reason"], row["detail"]) for row in await tx.fetch(_FAILURES_OF, own)],
         adjusted_in=[(row["metric"], row["period"]) for row in await tx.fetch(_ADJUSTED_IN, own)],
     )
-
-
-async def _time_us(tx: Tx, key: bytes) -> int | None:
-    # In this order: an id of before may be moved into a run in between, never back.
-    before = await tx.fetchval("SELECT time_us FROM usage_event_id WHERE key = $1", UUID(key))
-    if before is not None:
-        return int(before)
-    found = await runs.look_up(tx, [key])
-    return found[key][1] if key in found else None
 
 
 def _columns(conflicts: Sequence[Conflict]) -> list[tuple[object, ...]]:
@@ -108,6 +116,7 @@ def _conflict(one: Conflict) -> tuple[object, ...]:
     return key, other.digest, one.first_digest, other.tenant_id, source, other.id, other.type, other.time_us
 
 
+_BEFORE: Final = "SELECT key, digest, time_us FROM usage_event_id WHERE key = ANY($1::uuid[])"
 _COPIES: Final = """
 INSERT INTO usage_duplicate AS mine (key, copies) SELECT * FROM unnest($1::uuid[], $2::bigint[])
 ON CONFLICT (key) DO UPDATE SET copies = mine.copies + excluded.copies

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from services.metering.domain.events import Attributes, Kind, UsageEvent
 from services.metering.domain.replaying import Occurrence, Spot
+from services.metering.errors import ArchiveDamaged
 
 BATCH_EVENTS: Final = 20_000  # decoded at once
 THREADS: Final = 2
@@ -99,6 +100,35 @@ class Reader(AbstractContextManager["Reader"]):
         self._db.register(name, pa.Table.from_arrays(arrays, schema=schema))
 
 
+class Wanted(NamedTuple):
+    """An event that stands: whose, which, with which body, when."""
+
+    tenant_id: str
+    key: bytes
+    digest: int
+    time_us: int
+
+
+def find(files: Sequence[Path], wanted: Sequence[Wanted]) -> dict[bytes, UsageEvent]:
+    """Return those of the wanted events that are in these files, by key. Blocking; raises ArchiveDamaged."""
+    if not files or not wanted:
+        return {}
+    columns = [list(column) for column in zip(*wanted, strict=True)]
+    tenants, times = columns[0], columns[3]
+    span = {"first": min(tenants), "last": max(tenants), "start": min(times), "end": max(times)}
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, _WANTED.types, strict=True)]
+    found: dict[bytes, UsageEvent] = {}
+    try:
+        with duckdb.connect(config={"threads": THREADS, "memory_limit": MEMORY}) as db:
+            db.register("wanted", pa.Table.from_arrays(arrays, schema=_WANTED))
+            db.execute(_FOUND, {"files": [str(path) for path in files], **span})
+            while rows := db.fetchmany(BATCH_EVENTS):
+                found |= {row[0]: _event(row) for row in rows}
+    except duckdb.Error as error:
+        raise ArchiveDamaged(f"files of the archive cannot be read: {error}") from error
+    return found
+
+
 def _event(row: tuple[Any, ...]) -> UsageEvent:
     key, digest, tenant, source, event_id, event_type, kind, time_us, time_stamped, attributes = row
     return UsageEvent(
@@ -118,6 +148,9 @@ def _event(row: tuple[Any, ...]) -> UsageEvent:
 _PLACE: Final = pa.schema([("topic_id", pa.string()), ("kafka_partition", pa.int32()), ("kafka_offset", pa.int64())])
 _SPOT: Final = pa.schema([*_PLACE, ("kafka_index", pa.int32())])
 _KEY: Final = pa.schema([("key", pa.binary())])
+_WANTED: Final = pa.schema(
+    [("tenant", pa.string()), ("key", pa.binary()), ("digest", pa.int64()), ("time_us", pa.int64())]
+)
 
 _MINE: Final = """
 WITH mine AS (
@@ -142,3 +175,11 @@ LEFT JOIN standing ON standing.topic_id = mine.topic_id AND standing.kafka_parti
   AND standing.kafka_offset = mine.kafka_offset AND standing.kafka_index = mine.kafka_index
 WHERE time_us >= $start AND time_us < $end AND (repeated.key IS NULL OR standing.kafka_offset IS NOT NULL)
 """  # noqa: S608 - put together from constants
+# Rows of one key, digest and time are copies: any of them will do.
+_FOUND: Final = """
+SELECT file.key, file.digest, file.tenant, source, event_id, event_type, kind, file.time_us, time_stamped, attributes
+FROM read_parquet($files, hive_partitioning = false) AS file
+JOIN wanted ON wanted.key = file.key AND wanted.digest = file.digest AND wanted.time_us = file.time_us
+  AND wanted.tenant = file.tenant
+WHERE file.tenant BETWEEN $first AND $last AND file.time_us BETWEEN $start AND $end
+"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -12,6 +12,7 @@ from uuid import UUID
 from libs.schemas.values import from_microseconds, microseconds
 from libs.store.pool import Tx
 from services.metering.domain.archiving import ArchiveFile
+from services.metering.domain.correcting import Last
 from services.metering.store.archive.reading import SetAside
 
 Window = tuple[str, int]
@@ -36,12 +37,16 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All of it. `settled_to_us` says by gauge up to when its windows are what its samples say."""
+    """All of it. `settled_to_us` says by gauge up to when its windows are what its samples say.
+
+    `corrected` says by key and time what the last corrections of events say.
+    """
 
     totals: Mapping[Window, Decimal]
     settled_to_us: Mapping[str, int]
     covered: Sequence[Covered]
     left_out: Sequence[SetAside]
+    corrected: Mapping[tuple[bytes, int], Last] = field(default_factory=dict)
 
 
 async def hold_still(tx: Tx) -> None:
@@ -59,14 +64,18 @@ async def look(
     start, end = (from_microseconds(moment_us) for moment_us in span_us)
     totals = await tx.fetch(_TOTALS, tenant_id, list(metrics), start, end)
     gauges = await tx.fetch(_GAUGES, tenant_id, list(metrics))
-    covered = await tx.fetch(_COVERED, *consumers)
     left_out = await tx.fetch(_LEFT_OUT, consumers[0])
     return Snapshot(
         {(row["metric"], microseconds(row["window_start"])): row["total"] for row in totals},
         {row["metric"]: row["settled_to_us"] for row in gauges},
-        [Covered(**dict(row)) for row in covered],
+        await covered(tx, consumers),
         [SetAside(str(row["topic_id"]), row["partition"], row["record_offset"]) for row in left_out],
     )
+
+
+async def covered(tx: Tx, consumers: tuple[str, str]) -> list[Covered]:
+    """Return how far each partition is counted by the first of the consumers, and archived by the second."""
+    return [Covered(**dict(row)) for row in await tx.fetch(_COVERED, *consumers)]
 
 
 async def files_of(tx: Tx, tenant_hash: int, first: date, last: date) -> list[ArchiveFile]:
