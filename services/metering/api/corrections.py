@@ -41,7 +41,7 @@ MAX_BODY_BYTES: Final = 131_072  # twice what an event's attributes can take
 
 EventText = Annotated[str, Field(min_length=1, max_length=MAX_ATTRIBUTE_CHARS, pattern=r"^[^\x00]*$")]
 
-router = StrictRouter(max_body_size=MAX_BODY_BYTES, responses=refusals(TooLarge))
+router = StrictRouter(max_body_size=MAX_BODY_BYTES)
 
 
 class CorrectionBody(BaseModel):
@@ -175,7 +175,7 @@ Db = Annotated[Pools, Depends(pools_of)]
         202: {"description": "kept; Location says where it is seen", "model": CorrectionShown},
         **refusals(
             *(*ACT_REFUSALS, *CLAIM_REFUSALS, Forbidden, TenantRequired, WrongTenant, NotFound, UnknownEvent),
-            *(BadAttributes, BadBody, BodyTooLarge, CorrectionRaced, NoArchive),
+            *(BadAttributes, BadBody, TooLarge, BodyTooLarge, CorrectionRaced, NoArchive),
         ),
     },
 )

@@ -133,18 +133,16 @@ class AdjustmentShown(BaseModel):
     period: str
 
 
-Status = Literal["counted", "adjustment", "unknown", "voided", "amended"]
-
-
 class EventShown(BaseModel):
     """What became of an event. `unknown`: not counted yet, or longer ago than ids are kept.
 
-    `voided` and `amended` are what the last correction that was applied made of it.
+    `corrected` says what the last correction that was applied made of it.
     """
 
     source: str
     id: str
-    status: Status
+    status: Literal["counted", "adjustment", "unknown"]
+    corrected: Literal["voided", "amended"] | None
     time: Instant | None
     window_start: Instant | None
     duplicate_count: int
@@ -333,10 +331,12 @@ def _event_named(request: Request) -> tuple[str, str]:
 
 def _event(source: str, event_id: str, history: History, corrected: Sequence[Kept]) -> EventShown:
     standing = history.time_us
+    status: Literal["counted", "adjustment", "unknown"] = "adjustment" if history.adjusted_in else "counted"
     return EventShown(
         source=source,
         id=event_id,
-        status=_status(history, corrected),
+        status="unknown" if standing is None else status,
+        corrected=_corrected(history, corrected),
         time=None if standing is None else from_microseconds(standing),
         window_start=None if standing is None else from_microseconds(window_of_us(standing)),
         duplicate_count=history.copies,
@@ -350,10 +350,8 @@ def _event(source: str, event_id: str, history: History, corrected: Sequence[Kep
     )
 
 
-def _status(history: History, corrected: Sequence[Kept]) -> Status:
-    if history.time_us is None:
-        return "unknown"
-    applied = [one for one in corrected if one.state == "applied" and one.time_us == history.time_us]
-    if applied:
-        return "voided" if applied[-1].action == "void" else "amended"
-    return "adjustment" if history.adjusted_in else "counted"
+def _corrected(history: History, kept: Sequence[Kept]) -> Literal["voided", "amended"] | None:
+    applied = [one for one in kept if one.state == "applied" and one.time_us == history.time_us]
+    if not applied:
+        return None
+    return "voided" if applied[-1].action == "void" else "amended"

@@ -42,7 +42,7 @@ async def sent(app: FastAPI, method: str, path: str, body: bytes, **headers: str
 
 
 def test_each_service_with_json_bodies_is_asked() -> None:
-    assert {service for service, _, _ in ROUTES} == {"identity", "quota", "invoicing", "evidence"}
+    assert {service for service, _, _ in ROUTES} == {"identity", "metering", "quota", "invoicing", "evidence"}
 
 
 @EVERY_ROUTE

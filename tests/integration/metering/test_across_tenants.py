@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
+from libs.access.scopes import DEFAULT_SCOPES
 from tests.support.access import tenant_id
 from tests.support.across_tenants import Trial, try_across
 from tests.support.answers import Ask, Stage
+from tests.support.corrections import ask, corrector
 from tests.support.metering_world import World
 
 JSON = {"content-type": "application/json"}
 RANGE = {"metric": "ingest_events", "from": "2026-11-20T00:00:00Z", "to": "2026-11-30T00:00:00Z"}
 USAGE = Ask("GET", "/v1/usage", query=RANGE)
 EXPLAIN = Ask("GET", "/v1/events/{source_and_id}")
+VOID = Ask("POST", "/v1/corrections", json={"action": "void", "source": "test", "id": "secret-event"})
+CORRECTIONS = Ask("GET", "/v1/corrections")
+CORRECTION = Ask("GET", "/v1/corrections/{correction_id}")
 
 
 def span_of(tenant: str) -> dict[str, Any]:
@@ -32,13 +39,17 @@ def span_of(tenant: str) -> dict[str, Any]:
 
 async def test_every_route_keeps_tenants_apart(world: World) -> None:
     mine, theirs = await world.new_tenant(), await world.new_tenant()
-    edge = await world.new_key("edge", act_for=(mine,))
+    edge = await world.new_key("edge", act_for=(mine,), scopes=(*DEFAULT_SCOPES["edge"], "usage:correct"))
+    own = await corrector(world, mine)
+    world.app.state.correcting = replace(world.app.state.correcting, is_archived=True)
     await world.send(theirs, world.event(theirs, "secret-event", 41))
     await world.until_total(theirs, 41)
     nobody = {"tenant": tenant_id(9)}
     named = {"tenant": theirs}
     event = world.event(theirs, "forged", 7)
-    stage = Stage(world.app, {"mine": world.keys[mine].text, "edge": edge.text}, {"source_and_id": "test/secret-event"})
+    asked = await ask(world, await corrector(world, theirs), "secret-event")
+    names = {"source_and_id": "test/secret-event", "correction_id": asked.json()["correction_id"]}
+    stage = Stage(world.app, {"mine": own.text, "edge": edge.text}, names)
     trials = [
         Trial(Ask("POST", "/v1/traces", json=span_of(theirs)), 200, 200),
         Trial(Ask("POST", "/api/v1/events", json=[event]), 207, 207),
@@ -46,9 +57,14 @@ async def test_every_route_keeps_tenants_apart(world: World) -> None:
         Trial(USAGE.but(query=RANGE | named), 404, 403, USAGE.but(query=RANGE | nobody)),
         Trial(EXPLAIN, 200, 403),
         Trial(EXPLAIN.but(query=named), 404, 403, EXPLAIN.but(query=nobody)),
+        Trial(VOID, 404, 400),
+        Trial(VOID.but(json=VOID.json | named), 403, 403),
+        Trial(CORRECTIONS, 200, 200),
+        Trial(CORRECTIONS.but(query=named), 404, 404, CORRECTIONS.but(query=nobody)),
+        Trial(CORRECTION, 404, 404, CORRECTION.but(names={"correction_id": str(UUID(int=9))})),
     ]
 
-    await try_across(stage, trials, theirs=['"value":"41"', '"status":"counted"', '"verdict":"accepted"'])
+    await try_across(stage, trials, theirs=['"value":"41"', '"status":"counted"', '"verdict":"accepted"', '"state":'])
 
     refused = (await stage.answer(trials[0].ask.but(key="mine"))).json()
     assert refused["partialSuccess"]["rejectedSpans"] == "1"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from uuid import UUID
 
 import httpx
 
 from services.metering.handlers.edge import Gate
 from tests.support.access import tenant_id
 from tests.support.answers import Ask, Stage, drive
+from tests.support.corrections import corrector
 from tests.support.metering_world import World
 from tests.support.watched import watched
 
@@ -24,7 +27,15 @@ USAGE = Ask(
     query={"metric": "gql_calls", "from": "2026-11-01T00:00:00Z", "to": "2026-12-01T00:00:00Z"},
 )
 EXPLAIN = Ask("GET", "/v1/events/{source_and_id}", "tenant")
-GOOD = [(200, TRACES), (204, EVENTS), (200, USAGE), (200, EXPLAIN)]
+VOID = {"action": "void", "source": "shop", "id": "1"}
+CORRECT = Ask("POST", "/v1/corrections", "corrector", json=VOID)
+CLAIM = {"idempotency-key": "once"}
+CORRECTIONS = Ask("GET", "/v1/corrections", "tenant")
+CORRECTION = Ask("GET", "/v1/corrections/{correction_id}", "tenant")
+GOOD = [
+    *((200, TRACES), (204, EVENTS), (200, USAGE), (200, EXPLAIN)),
+    *((202, CORRECT), (200, CORRECTIONS), (200, CORRECTION)),
+]
 OWN = [
     (400, TRACES.but(content=b"{")),
     (415, TRACES.but(headers={"content-type": "text/csv"})),
@@ -35,6 +46,15 @@ OWN = [
     (404, USAGE.but(query={**USAGE.query, "tenant": tenant_id(9)})),
     (400, EXPLAIN.but(key="operator")),
     (404, EXPLAIN.but(query={"tenant": tenant_id(9)})),
+    (400, CORRECT.but(json=VOID | {"action": "amend"})),
+    (403, CORRECT.but(json=VOID | {"tenant": tenant_id(9)})),
+    (404, CORRECT.but(json=VOID | {"id": "2"})),
+    (202, CORRECT.but(headers=CLAIM)),
+    (422, CORRECT.but(headers=CLAIM, json=VOID | {"id": "2"})),
+    (400, CORRECTIONS.but(query={"cursor": "x"})),
+    (404, CORRECTIONS.but(query={"tenant": tenant_id(9)})),
+    (400, CORRECTION.but(names={"correction_id": "first"})),
+    (404, CORRECTION.but(names={"correction_id": str(UUID(int=9))})),
 ]
 
 
@@ -43,13 +63,22 @@ async def test_every_documented_status_is_answered(world: World) -> None:
     powerless = await world.new_key("tenant", tenant_id=tenant, scopes=())
     operator = await world.new_key("operator")
     keys = {"tenant": world.keys[tenant].text, "powerless": powerless.text, "operator": operator.text}
+    keys["corrector"] = (await corrector(world, tenant)).text
+    await world.send(tenant, world.event(tenant, "1", source="shop"))
+    await world.until_total(tenant, 1)
     stage = Stage(world.app, keys, {"source_and_id": "shop/1"})
+    nowhere = await stage.answer(CORRECT)  # no archive is kept
+    world.app.state.correcting = replace(world.app.state.correcting, is_archived=True)
+    stage = replace(
+        stage, names={**stage.names, "correction_id": (await stage.answer(CORRECT)).json()["correction_id"]}
+    )
     world.app.state.gate = Gate(receive_s=0.05)
 
     slow = [(await too_slow(world, ask, keys["tenant"]), ask) for ask in (TRACES, EVENTS)]
 
     assert [status for status, _ in slow] == [408, 408]
-    await drive(stage, GOOD, [*OWN], seen=slow)
+    assert nowhere.status_code == 409
+    await drive(stage, GOOD, [*OWN], seen=[*slow, (409, CORRECT)])
 
 
 async def too_slow(world: World, ask: Ask, key: str) -> int:

@@ -31,6 +31,9 @@ MAY = {
         "usage_id_run": "SELECT",
         "usage_id_chunk": "SELECT",
         "usage_duplicate": "SELECT",
+        "usage_correction": "INSERT SELECT",
+        "usage_correction_outcome": "SELECT",
+        "usage_correction_waiting": "INSERT SELECT",
         "consumer_offset": "SELECT(consumer, topic_id, partition, next, appended_at_ms)",
     },
     "quota": {
