@@ -142,18 +142,22 @@ def changes(decisions: Iterable[Decision], meters: Meters, closed: Closed) -> Ch
 def _difference(
     before: Mapping[WindowKey, int | Decimal], after: Mapping[WindowKey, int | Decimal]
 ) -> dict[WindowKey, int | Decimal]:
-    return {window: exact_sum(after.get(window, 0), -before.get(window, 0)) for window in {**before, **after}}
+    return {window: exact_sum(after.get(window, 0), _negated(before.get(window, 0))) for window in {**before, **after}}
 
 
 def _adjusted(one: Decision, before: list[Adjustment], after: list[Adjustment]) -> Iterable[CorrectedAmount]:
     """Yield the differences by metric: the time of an event stays, so all lie in one window of one closed period."""
-    amounts = {adjustment.metric: -adjustment.amount for adjustment in before}
+    amounts = {adjustment.metric: _negated(adjustment.amount) for adjustment in before}
     for adjustment in after:
         amounts[adjustment.metric] = exact_sum(amounts.get(adjustment.metric, 0), adjustment.amount)
     for adjustment in {any_of.metric: any_of for any_of in (*before, *after)}.values():
         amount = amounts[adjustment.metric]
         if amount:
             yield CorrectedAmount(one.correction, adjustment.event, adjustment.metric, amount, adjustment.closed)
+
+
+def _negated(amount: int | Decimal) -> int | Decimal:
+    return amount.copy_negate() if isinstance(amount, Decimal) else -amount  # a minus would round to 28 digits
 
 
 def _useless(event: UsageEvent, meters: Meters) -> str | None:

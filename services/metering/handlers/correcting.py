@@ -34,7 +34,7 @@ from services.metering.store.archive import snapshot
 from services.metering.store.archive.folder import ArchiveFolder
 from services.metering.store.archive.reading import Wanted, find
 from services.metering.store.archive.snapshot import Covered
-from services.metering.store.corrected_samples import take_out
+from services.metering.store.corrected_samples import mark_taken_out, take_out
 from services.metering.store.corrections import Answer, Asked, Kept
 from services.metering.store.fence import closed_periods, share_fence
 
@@ -222,6 +222,7 @@ class Correcting:
             await corrections.adjust(tx, changed.adjustments)
             await take_out(tx, changed.removed)
             await gauges.add_samples(tx, changed.added)
+            await mark_taken_out(tx, changed.removed)
             await corrections.answer(tx, [self._said(one) for one in decided])
             crash_point("metering.correction_applied")
         _note(decided)

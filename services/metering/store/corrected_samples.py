@@ -1,4 +1,4 @@
-"""Samples of gauges that a correction takes out; their gauges are integrated again from there."""
+"""Samples of gauges that corrections take out; their gauges are integrated again from there."""
 
 from __future__ import annotations
 
@@ -24,8 +24,15 @@ async def take_out(tx: Tx, samples: Sequence[tuple[UsageEvent, Sampled]]) -> Non
     await tx.execute(_HOLD_RESOURCES, *columns)
     await tx.execute(_REMOVE_RESOURCES, *columns)
     await tx.execute(_LAST_AGAIN, *columns)
+
+
+async def mark_taken_out(tx: Tx, samples: Sequence[tuple[UsageEvent, Sampled]]) -> None:
+    """Have the gauges of these samples be integrated again. After all else, as batches do: gauges are held last."""
+    if not samples:
+        return
     await gauges.mark(tx, samples)
-    await tx.execute(_LATEST_AGAIN, columns[0], columns[1])
+    marked = sorted({(event.tenant_id, sampled.metric) for event, sampled in samples})
+    await tx.execute(_LATEST_AGAIN, *(list(column) for column in zip(*marked, strict=True)))
 
 
 async def _take_out(tx: Tx, samples: Sequence[tuple[UsageEvent, Sampled]]) -> None:
