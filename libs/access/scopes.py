@@ -13,6 +13,7 @@ Scope = Literal[
     "usage:write",
     "usage:read",
     "usage:correct",
+    "meters:write",
     "quota:check",
     "quota:write",
     "invoices:read",

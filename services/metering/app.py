@@ -43,12 +43,13 @@ from services.metering.consumer import (
     keep_archiving,
     keep_correcting,
     keep_merging,
+    repeat,
     shard_consumer,
     stand_alone,
 )
 from services.metering.domain.foreign import READERS
 from services.metering.domain.identity import Fingerprints
-from services.metering.domain.meters import Meters
+from services.metering.domain.versions import MeterBook
 from services.metering.handlers.archiving import Archive
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.closing import Closing, show_waiting
@@ -57,6 +58,7 @@ from services.metering.handlers.correcting import show_waiting as show_correctio
 from services.metering.handlers.edge import Gate, UsageEdge
 from services.metering.handlers.known_ids import KnownIds
 from services.metering.handlers.merging import Merger
+from services.metering.handlers.meter_versions import LOOK_PAUSE_S, Keeping, MeterDesk
 from services.metering.handlers.publishing import Publishing
 from services.metering.handlers.queries import Queries
 from services.metering.handlers.reading import Reading
@@ -78,7 +80,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        meters = meters_in_force(settings)
+        shipped, meters = meters_in_force(settings), MeterBook()
         async with AsyncExitStack() as stack:
             folders = [BUS_MIGRATIONS, STORE_MIGRATIONS, MIGRATIONS]
             pools = await stack.enter_async_context(opened(settings, folders, name="metering"))
@@ -87,6 +89,8 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             stack.push_async_callback(bus.stop)
             await bus.require_topics(needed_by("metering"))
             fingerprints = await _fingerprints(pool)
+            keeping = Keeping(pool, meters, clock)
+            await keeping.begin(shipped)
             reading = Reading(bus, pool, clock, tuple(settings.bound_topics))
             publishing = Publishing(bus, pool, clock, settings.region)
             edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
@@ -104,6 +108,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 ),
                 "sweeper of idempotency keys": swept(pool),
                 "teller": Teller(reading, pool, meters, publishing).run(),
+                "meters": repeat("reading the meters", keeping.turn, LOOK_PAUSE_S),
                 "forgetter": Forgetter(reading, pool, [one.known for one in owners]).run(),
                 "vitals": vitals.run(),
             }
@@ -114,6 +119,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             app.state.gate = Gate()
             await _start_beside(stack, settings, bus, pool, meters, routers)
             app.state.edge = edge
+            app.state.meter_desk = MeterDesk(pools.api, clock, meters)
             app.state.queries = Queries(pools.api, replace(reading, pool=pools.api), fingerprints)
             app.state.correcting = Asking(fingerprints, is_archived=settings.archive)
             app.state.meters, app.state.shards, app.state.pools = meters, [one.consumer for one in owners], pools
@@ -145,7 +151,7 @@ class Owning:
     merger: Merger
 
 
-def _owner(bus: Bus, pool: Pool, settings: MeteringSettings, meters: Meters, number: int) -> Owning:
+def _owner(bus: Bus, pool: Pool, settings: MeteringSettings, meters: MeterBook, number: int) -> Owning:
     name = settings.instance if number == 0 else f"{settings.instance}.{number}"
     files = RunFiles(settings.runs_path.with_name(name))
     known = KnownIds(bus, pool, files)
@@ -163,7 +169,12 @@ def _vitals(bus: Bus, pool: Pool, clock: Clock, instance: str, routers: Sequence
 
 
 async def _start_beside(
-    stack: AsyncExitStack, settings: MeteringSettings, bus: Bus, pool: Pool, meters: Meters, routers: Sequence[Router]
+    stack: AsyncExitStack,
+    settings: MeteringSettings,
+    bus: Bus,
+    pool: Pool,
+    meters: MeterBook,
+    routers: Sequence[Router],
 ) -> None:
     """Start what stands still by itself and stops nothing else: the routers, and the archiver."""
     for router in routers:
@@ -189,7 +200,7 @@ async def _route(bus: Bus, instance: str, router: Router) -> None:
     await foreign_consumer(bus, instance, router).run()
 
 
-async def _archive(bus: Bus, pool: Pool, settings: MeteringSettings, meters: Meters) -> None:
+async def _archive(bus: Bus, pool: Pool, settings: MeteringSettings, meters: MeterBook) -> None:
     archive = Archive(ArchiveFolder(settings.archive_folder), pool, meters)
     bounds = LotBounds(settings.archive_max_bytes, settings.archive_max_age_s)
     await archiver(bus, pool, settings.instance, archive, bounds).run()

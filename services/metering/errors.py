@@ -166,3 +166,17 @@ class ArchivedBefore(Broken):
 
     code = "archived_before"
     title = "The archive holds these offsets"
+
+
+class MeterMoved(Conflict):
+    """Another version came meanwhile, or the one that is to be followed is not there."""
+
+    code = "meter_moved"
+    title = "The meter has another newest version"
+
+
+class MetersFull(Conflict):
+    """There are as many meters as there can be."""
+
+    code = "meters_full"
+    title = "There is no room for another meter"

@@ -17,6 +17,7 @@ from services.metering.domain.events import Attributes, Kind, UsageEvent
 from services.metering.domain.identity import Fingerprints
 from services.metering.domain.intake import Intake
 from services.metering.domain.meters import Meters, meters_of
+from services.metering.domain.versions import SINCE_EVER, MeterBook, MeterVersion
 
 ALICE = "tnt_aaaaaaaaaaaaaaaaaaaa"
 BOB = "tnt_bbbbbbbbbbbbbbbbbbbb"
@@ -28,8 +29,12 @@ SECRET = bytes(range(32))
 
 
 @cache
-def default_meters() -> Meters:
+def shipped_meters() -> Meters:
     return meters_of((Path(__file__).parents[2] / "services/metering/meters.yaml").read_text("utf-8"))
+
+
+def default_meters() -> MeterBook:
+    return MeterBook([MeterVersion(document, SINCE_EVER) for document in shipped_meters().documents()])
 
 
 def fingerprints() -> Fingerprints:
@@ -75,9 +80,16 @@ def acting_for(*tenants: str) -> Callable[[str | None], str]:
     return tenant_of
 
 
-def intake(*tenants: str, now_us: int = NOON_US, came_us: int | None = None, meters: Meters | None = None) -> Intake:
+def intake(
+    *tenants: str,
+    now_us: int = NOON_US,
+    came_us: int | None = None,
+    meters: Meters | None = None,
+    may_leave_out: bool = True,
+) -> Intake:
     came_us = now_us if came_us is None else came_us
-    return Intake(fingerprints(), meters or default_meters(), acting_for(*(tenants or (ALICE,))), now_us, came_us)
+    tenant_of = acting_for(*(tenants or (ALICE,)))
+    return Intake(fingerprints(), meters or default_meters(), tenant_of, now_us, came_us, may_leave_out)
 
 
 def cloudevent(event_id: str = "1", **changes: Any) -> dict[str, object]:

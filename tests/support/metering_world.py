@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from secrets import token_bytes
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import httpx
@@ -21,7 +21,7 @@ from libs.bus.envelope import EPOCH, SEQ, SOURCE, decode, event_message
 from libs.bus.ports import Bus
 from libs.bus.records import Message, Record
 from libs.runtime.clock import Clock, SystemClock
-from libs.schemas.events import CloseRequested, EventModel, KeyKind, PeriodClosed, WindowTotalled
+from libs.schemas.events import CloseRequested, EventModel, KeyKind, Metric, PeriodClosed, WindowTotalled
 from libs.schemas.values import Period, TenantId, rfc3339
 from libs.store.pool import Pool
 from services.metering.app import create
@@ -152,7 +152,9 @@ class World:
         """Return the answer of GET /v1/usage around now."""
         now = self.clock.now()
         around = {"from": rfc3339(now - timedelta(days=3)), "to": rfc3339(now + timedelta(days=1))}
-        answer = await self.get("/v1/usage", self.keys[tenant], **({"metric": metric} | around | query))
+        billed = metric in get_args(Metric)
+        path = "/v1/usage" if billed else f"/v1/meters/{metric}/usage"
+        answer = await self.get(path, self.keys[tenant], **(({"metric": metric} if billed else {}) | around | query))
         assert answer.status_code == 200, answer.text
         found: Json = answer.json()
         return found

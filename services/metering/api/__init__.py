@@ -5,6 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from libs.runtime.json_bodies import StrictRouter
-from services.metering.api import corrections, usage
+from services.metering.api import corrections, meter_usage, meters, usage
 
-ROUTERS: Final[tuple[StrictRouter, ...]] = (usage.router, corrections.router)
+ROUTERS: Final[tuple[StrictRouter, ...]] = (*(usage.router, corrections.router, meters.router, meter_usage.router),)

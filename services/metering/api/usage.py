@@ -30,7 +30,6 @@ from services.metering.domain.documented import EVENT_BODIES, JSON, PROTOBUF, SP
 from services.metering.domain.events import window_of_us
 from services.metering.domain.exports import export_answer
 from services.metering.domain.intake import Intake, Taken, Verdict
-from services.metering.domain.meters import Meters
 from services.metering.domain.modes import media_of, reader_of
 from services.metering.domain.spans import from_protobuf
 from services.metering.domain.spans_json import from_json
@@ -170,16 +169,9 @@ async def queries_of(request: Request) -> Queries:
     return queries
 
 
-async def meters_of(request: Request) -> Meters:
-    """Return the meters in force."""
-    meters: Meters = request.app.state.meters
-    return meters
-
-
 Edge = Annotated[UsageEdge, Depends(edge_of)]
 Bounded = Annotated[Gate, Depends(gate_of)]
 Asking = Annotated[Queries, Depends(queries_of)]
-InForce = Annotated[Meters, Depends(meters_of)]
 
 
 @router.post(
@@ -224,12 +216,10 @@ async def ingest_events(request: Request, caller: Caller, edge: Edge, gate: Boun
 
 
 @router.get("/v1/usage", responses=refusals(Forbidden, NotFound, MalformedCursor, TenantRequired, BadQuery))
-async def get_usage(
-    asked: Annotated[UsageAsked, Query()], caller: Caller, queries: Asking, meters: InForce
-) -> UsageShown:
+async def get_usage(asked: Annotated[UsageAsked, Query()], caller: Caller, queries: Asking) -> UsageShown:
     """Return totals by window, in order."""
     caller.require("usage:read")
-    tenant_id = _readable(caller, asked.tenant)
+    tenant_id = readable(caller, asked.tenant)
     (start,) = place_of(asked.cursor, moment) or (asked.start,)
     over = None if asked.over is None else length_of(asked.over)
     question = Question(
@@ -239,7 +229,7 @@ async def get_usage(
     return UsageShown(
         tenant_id=tenant_id,
         metric=asked.metric,
-        unit="By.us" if asked.metric in meters.gauges() else "1",
+        unit="By.us" if asked.metric == "storage_gb" else "1",
         window=asked.window,
         tz=asked.tz,
         tzdata_version=TZDATA_VERSION,
@@ -255,7 +245,7 @@ async def explain_event(
 ) -> EventShown:
     """Say what became of the event `<source>/<id>`. Percent-encode both, slashes included."""
     caller.require("usage:read")
-    tenant_id = _readable(caller, tenant)
+    tenant_id = readable(caller, tenant)
     source, event_id = _event_named(request)
     if not source or not event_id:
         raise NotFound(f"{source_and_id[:64]!r} is not <source>/<id> of an event")
@@ -311,7 +301,8 @@ def _verdict(one: Verdict) -> dict[str, object]:
     return verdict | {"verdict": "rejected", "reason": one.reason, "detail": one.detail}
 
 
-def _readable(caller: Principal, named: str | None) -> str:
+def readable(caller: Principal, named: str | None) -> str:
+    """Return the tenant whose usage is asked for; raise NotFound for one that the caller cannot see, TenantRequired."""
     tenant_id = caller.tenant(None) if named is None else caller.reading(named)
     if not caller.is_known(tenant_id):
         raise NotFound("there is no such thing, or it is not yours")

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +18,7 @@ from libs.bus.kafka import KafkaBus, access_of
 from libs.runtime.clock import SystemClock
 from libs.runtime.settings import ServiceSettings
 from libs.schemas.values import EXACT, TENANT_ID, from_microseconds, microseconds, plain, rfc3339
-from libs.store.pool import open_pool
+from libs.store.pool import open_pool, transaction
 from libs.store.roles import Role
 from services.metering.cli.verbs import AddVerb, metering_settings
 from services.metering.domain.comparing import Compared, Verdict
@@ -25,8 +26,9 @@ from services.metering.domain.events import GRAIN_US
 from services.metering.domain.gauges import Span
 from services.metering.errors import BadQuery
 from services.metering.handlers.recomputing import Asked, Recomputation, Recomputed, aligned
-from services.metering.settings import MeteringSettings, meters_in_force
+from services.metering.settings import MeteringSettings
 from services.metering.store.archive.folder import ArchiveFolder
+from services.metering.store.meters import read
 
 AGREED, DIFFERED, UNDECIDED = 0, 1, 2
 MAX_DAYS: Final = 400  # of one question: a year and a month; its windows and samples are held in memory
@@ -75,7 +77,7 @@ def add_to(add_verb: AddVerb) -> None:
 def run(chosen: argparse.Namespace, told: ServiceSettings) -> int:
     """Run the verb; raise MaestroError."""
     settings = metering_settings(told)
-    asked = _asked(chosen, settings)
+    asked = _asked(chosen)
     found = asyncio.run(_recompute(settings, chosen.archive or settings.archive_folder, asked))
     print(_as_json(asked, found) if chosen.as_json else _as_text(asked, found))
     return _status(found)
@@ -86,7 +88,7 @@ def _moment(text: str) -> datetime:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _asked(chosen: argparse.Namespace, settings: MeteringSettings) -> Asked:
+def _asked(chosen: argparse.Namespace) -> Asked:
     now = SystemClock().now()
     end = chosen.end or now
     start = chosen.start or end.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -94,7 +96,7 @@ def _asked(chosen: argparse.Namespace, settings: MeteringSettings) -> Asked:
         raise BadQuery(f"{chosen.tenant!r} is no tenant: tnt_ and twenty characters")
     if not start < end or (end - start).days > MAX_DAYS:
         raise BadQuery(f"ask for a span that begins before its end and has at most {MAX_DAYS} days")
-    metrics = chosen.metric or list(meters_in_force(settings).by_metric)
+    metrics = chosen.metric or ()
     within = Span(microseconds(start), microseconds(end))
     return aligned(Asked(chosen.tenant, tuple(dict.fromkeys(metrics)), within), GRAIN_US)
 
@@ -106,8 +108,10 @@ async def _recompute(settings: MeteringSettings, folder: Path, asked: Asked) -> 
         bus = KafkaBus(access_of(settings), client_id="maestro.operator")
         await bus.start()
         stack.push_async_callback(bus.stop)
-        meters = meters_in_force(settings)
-        return await Recomputation(bus, pool, ArchiveFolder(folder), meters, SystemClock()).run(asked)
+        async with transaction(pool) as tx:
+            meters = await read(tx)
+        wanted = asked if asked.metrics else replace(asked, metrics=tuple(meters.by_metric))
+        return await Recomputation(bus, pool, ArchiveFolder(folder), meters, SystemClock()).run(wanted)
 
 
 def _status(found: Recomputed) -> int:

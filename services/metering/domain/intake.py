@@ -5,7 +5,7 @@ Nothing is dropped in silence: every event is taken, rejected with a reason, or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -72,6 +72,7 @@ class Intake:
 
     `came_us` is when it came, the same whenever it is read: it stamps events without a time and bounds how far ahead
     others may be. `now_us` bounds how old they may be, for ids are forgotten by the clock. At an edge the two are one.
+    Spans that no meter looks at are left out while the meters are known well enough for that (`may_leave_out`).
     """
 
     fingerprints: Fingerprints
@@ -79,6 +80,7 @@ class Intake:
     tenant_of: TenantOf
     now_us: int
     came_us: int
+    may_leave_out: bool = True
 
     def cloudevents(self, documents: Iterable[object]) -> Taken:
         """Read events of the structured mode, each a JSON object as decoded."""
@@ -132,11 +134,21 @@ class Intake:
         attributes.update(inherited)
         # Only names are looked at so far: most spans of a trace are not usage, and cost no more than this.
         if not self.meters.may_measure(kind, attributes.keys()):
-            return None
+            return None if self.may_leave_out else self._passed_on(span, kind, inherited)
         taken = collect([*span.attributes, *inherited])
         if not self.meters.measures(kind, span.name, taken):
+            return None if self.may_leave_out else self._passed_on(span, kind, inherited)
+        return self._span_usage(span, kind, taken)
+
+    def _passed_on(self, span: Span, kind: Kind, inherited: Sequence[tuple[str, object]]) -> UsageEvent | None:
+        """Return a span that a meter unknown here may look at, None where it could not be usage of any meter."""
+        try:
+            return self._span_usage(span, kind, collect([*span.attributes, *inherited]))
+        except Rejected:
             return None
-        named = attributes.get(TENANT_ATTRIBUTE)
+
+    def _span_usage(self, span: Span, kind: Kind, taken: Attributes) -> UsageEvent:
+        named = taken.get(TENANT_ATTRIBUTE)
         tenant_id = self._tenant(None if named is None else str(named))
         name = span.name[:MAX_ATTRIBUTE_CHARS].replace("\x00", "\ufffd")
         return self._usage(tenant_id, _identity(span), name, kind, _ended_us(span), taken)
@@ -184,6 +196,8 @@ class Intake:
 
     def _useless(self, event: UsageEvent) -> Failed | None:
         # Taken as long as one meter can take it: a meter that fails does not drop the event for the others.
+        if not self.may_leave_out:
+            return None
         outcomes = self.meters.outcomes(event)
         failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
         return failed[0] if failed and len(failed) == len(outcomes) else None

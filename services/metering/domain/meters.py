@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, KeysView, Sequence
 from decimal import Decimal
 from enum import Enum
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, model_validator
 
 from libs.runtime.errors import Rejected
-from libs.schemas.events import Metric
+from libs.schemas.cloudevents import MAX_ATTRIBUTE_CHARS
 from libs.schemas.values import Quantity, decimal_of
-from services.metering.domain.events import Attributes, Kind, UsageEvent
+from services.metering.domain.events import MAX_NAME_CHARS, MAX_TEXT_CHARS, Attributes, Kind, UsageEvent
 from services.metering.errors import BadAmount, BadMeter
 
 # An amount has at most 18 digits before the point and 12 after it: a hundred million of the largest still sum up within
@@ -27,6 +27,8 @@ AMOUNT_BOUND: Final = Decimal(10) ** 18
 AMOUNT_SCALE: Final = 12
 MAX_RESOURCE_CHARS: Final = 256
 DEFAULT_STALENESS_S: Final = 86_400
+MAX_STALENESS_S: Final = 31 * 86_400
+MAX_CONDITIONS: Final = 32  # of one kind, of one meter
 
 _FAST_BELOW: Final = 10**18
 MAX_SHAPES: Final = 4_096  # that are remembered: sets of attributes a sender's events have are few
@@ -35,6 +37,12 @@ MAX_TEXTS: Final = 4_096  # amounts as text that are remembered, of one meter
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+MeterName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Type = Annotated[str, Field(max_length=MAX_ATTRIBUTE_CHARS)]
+Value = Annotated[str, Field(max_length=MAX_TEXT_CHARS)] | StrictInt | StrictBool
+Condition = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
 
 
 class Aggregation(Enum):
@@ -54,9 +62,13 @@ class Match(_Spec):
 
     kinds: tuple[Literal["cloudevent", "span"], ...] = ("cloudevent", "span")
     span_kinds: tuple[Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"], ...] = ()
-    types: tuple[str, ...] = Field((), description="CloudEvents types, or span names; empty means any")
-    present: tuple[str, ...] = Field((), description="attributes that must exist")
-    equal: dict[str, str | int | bool] = Field(default_factory=dict, description="attributes that must have this value")
+    types: tuple[Type, ...] = Field(
+        (), max_length=MAX_CONDITIONS, description="CloudEvents types, or span names; empty means any"
+    )
+    present: tuple[Condition, ...] = Field((), max_length=MAX_CONDITIONS, description="attributes that must exist")
+    equal: dict[Condition, Value] = Field(
+        default_factory=dict, max_length=MAX_CONDITIONS, description="attributes that must have this value"
+    )
 
     def event_kinds(self) -> frozenset[Kind]:
         """Return the kinds of event that this admits."""
@@ -68,7 +80,7 @@ class Match(_Spec):
 class Amount(_Spec):
     """Where the number comes from. An event without the attribute does not match."""
 
-    attribute: str = Field(min_length=1)
+    attribute: Condition
     minimum: Quantity = Decimal(0)
     whole: bool = False
 
@@ -79,9 +91,9 @@ class MeterSpec(_Spec):
     aggregation: Aggregation
     match: Match = Match()
     amount: Amount | None = Field(None, description="the number that counts; COUNT takes none")
-    resource: str | None = Field(None, description="TIME_WEIGHTED: the attribute that names whose level it is")
+    resource: Condition | None = Field(None, description="TIME_WEIGHTED: the attribute that names whose level it is")
     max_staleness_s: int = Field(
-        DEFAULT_STALENESS_S, ge=900, description="TIME_WEIGHTED: a sample holds this long at most"
+        DEFAULT_STALENESS_S, ge=900, le=MAX_STALENESS_S, description="TIME_WEIGHTED: a sample holds this long at most"
     )
 
     @model_validator(mode="after")
@@ -98,7 +110,7 @@ class MeterSpec(_Spec):
 class Metadata(_Spec):
     """Name and version of a document."""
 
-    name: Metric
+    name: MeterName
     version: int = Field(1, ge=1)
 
 
@@ -144,6 +156,7 @@ class Meter:
     def __init__(self, document: MeterDocument) -> None:
         """Take the document apart once, so that looking at an event is a few look-ups."""
         spec = document.spec
+        self.document = document
         self.metric: str = document.metadata.name
         self.aggregation = spec.aggregation
         self.max_staleness_us = spec.max_staleness_s * 1_000_000
@@ -223,7 +236,7 @@ class Meters:
         """Return whether any meter looks at such an event: whether it is usage."""
         return any(meter.matches(kind, event_type, attributes) for meter in self._meters)
 
-    def outcomes(self, event: UsageEvent) -> list[Outcome]:
+    def outcomes(self, event: UsageEvent) -> Sequence[Outcome]:
         """Return what each matching meter makes of the event, one by one."""
         attributes = event.attributes
         shape = (event.kind, event.type if event.type in self._types else "", *attributes)
@@ -241,6 +254,10 @@ class Meters:
             for meter in self._meters
             if meter.may_match(event.kind, names) and (not meter.types or event.type in meter.types)
         )
+
+    def documents(self) -> list[MeterDocument]:
+        """Return what they were made of."""
+        return [meter.document for meter in self._meters]
 
     def gauges(self) -> dict[str, Meter]:
         """Return the time-weighted meters by metric."""

@@ -14,11 +14,11 @@ from libs.store.pool import Tx
 from services.metering import metrics
 from services.metering.domain.events import UsageEvent
 from services.metering.domain.folding import Folded, fold
-from services.metering.domain.meters import Meters
 from services.metering.domain.records import decode
 from services.metering.domain.settling import candidates_of, settle
+from services.metering.domain.versions import MeterBook
 from services.metering.handlers.known_ids import KnownIds
-from services.metering.store import gauges, ids, windows
+from services.metering.store import gauges, ids, meters, windows
 from services.metering.store.fence import closed_periods, share_fence
 
 BREATH_EVENTS: Final = 2_000  # after so many the loop turns: an edge in the same process answers while we catch up
@@ -29,13 +29,13 @@ MILLISECOND_US: Final = 1_000
 class ShardOwner:
     """Decides over the shards of the partitions that this process owns."""
 
-    meters: Meters
+    meters: MeterBook
     known: KnownIds
 
     async def take(self, tx: Tx, records: Sequence[Record]) -> None:
         """Count a batch; raise PoisonRecords for those that no edge of ours wrote."""
         candidates = candidates_of(await _events(records))
-        await share_fence(tx)
+        await meters.follow(tx, self.meters, await share_fence(tx))
         settled = settle(candidates, await self.known.claim(tx, candidates.firsts, _seen_us(records)))
         folded = await self._fold(tx, settled.fresh)
         await ids.note_again(tx, settled)

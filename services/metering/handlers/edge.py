@@ -21,8 +21,8 @@ from services.metering.domain.codings import UNENCODED, plain_pieces
 from services.metering.domain.events import UsageEvent
 from services.metering.domain.identity import Fingerprints, first_shard_of
 from services.metering.domain.intake import Intake, Taken, TenantOf
-from services.metering.domain.meters import Meters
 from services.metering.domain.records import encode
+from services.metering.domain.versions import MeterBook
 from services.metering.errors import BodyTooLarge, IntakeFull
 from services.metering.handlers.reading import SHARDS_TOPIC
 
@@ -123,14 +123,16 @@ class UsageEdge:
 
     bus: Bus
     fingerprints: Fingerprints
-    meters: Meters
+    meters: MeterBook
     clock: Clock
     region: str
 
     def intake(self, tenant_of: TenantOf, came_us: int | None = None) -> Intake:
         """Return what reads one request of the sender that `tenant_of` speaks for; it came now, or at `came_us`."""
         now_us = microseconds(self.clock.now())
-        return Intake(self.fingerprints, self.meters, tenant_of, now_us, now_us if came_us is None else came_us)
+        came_us = now_us if came_us is None else came_us
+        may_leave_out = self.meters.may_leave_out(self.clock.monotonic())
+        return Intake(self.fingerprints, self.meters, tenant_of, now_us, came_us, may_leave_out)
 
     async def keep(self, taken: Taken) -> None:
         """Return once the events are durable on all in-sync replicas; raise Unavailable where Kafka does not answer.

@@ -16,6 +16,7 @@ from services.metering.domain.events import UsageEvent
 from services.metering.domain.folding import ClosedPeriod
 from services.metering.domain.gauges import Sample
 from services.metering.domain.meters import Sampled
+from services.metering.store.windows import NEVER_TOLD, TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ async def put_integrals(tx: Tx, metric: str, integrals: Sequence[Integral]) -> N
             [from_microseconds(one.window_us) for one in integrals],
             [Decimal(one.value) for one in integrals],
             [None if one.last_gauge is None else Decimal(one.last_gauge) for one in integrals],
+            None if metric in TOLD else NEVER_TOLD,
         )
 
 
@@ -232,9 +234,10 @@ SELECT tenant_id, sum(level) AS level FROM gauge_resource
 WHERE metric = $1 AND tenant_id = ANY($2::text[]) AND time_us > $3 GROUP BY tenant_id
 """
 _PUT: Final = """
-INSERT INTO usage_window AS mine (tenant_id, metric, window_start, value, unit, last_gauge, store_epoch, seq)
+INSERT INTO usage_window AS mine
+  (tenant_id, metric, window_start, value, unit, last_gauge, store_epoch, seq, published_seq)
 SELECT given.tenant_id, $1, given.window_start, given.value, 'By.us', given.last_gauge,
-  (SELECT epoch FROM store_epoch), 1
+  (SELECT epoch FROM store_epoch), 1, $6::bigint
 FROM unnest($2::text[], $3::timestamptz[], $4::numeric[], $5::numeric[])
   AS given (tenant_id, window_start, value, last_gauge)
 WHERE given.value <> 0 OR given.last_gauge IS NOT NULL OR EXISTS (
@@ -243,7 +246,7 @@ WHERE given.value <> 0 OR given.last_gauge IS NOT NULL OR EXISTS (
 ORDER BY given.tenant_id COLLATE "C", given.window_start
 ON CONFLICT (tenant_id, metric, window_start) DO UPDATE
 SET value = excluded.value, last_gauge = coalesce(excluded.last_gauge, mine.last_gauge), seq = mine.seq + 1,
-  store_epoch = excluded.store_epoch, published_seq = NULL
+  store_epoch = excluded.store_epoch, published_seq = excluded.published_seq
 WHERE mine.closed_in IS NULL AND (mine.value <> excluded.value
   OR mine.last_gauge IS DISTINCT FROM coalesce(excluded.last_gauge, mine.last_gauge))
 """

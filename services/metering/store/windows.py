@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from asyncpg import Record
 from asyncpg.pgproto.pgproto import UUID
 
+from libs.schemas.events import Metric
 from libs.schemas.values import from_microseconds
 from libs.store.pool import Tx
 from services.metering.domain.calendar import Bucket
@@ -18,6 +19,9 @@ from services.metering.domain.closing import WindowRow
 from services.metering.domain.events import window_of_us
 from services.metering.domain.folding import Adjustment, WindowKey
 from services.metering.errors import FrozenWindowTouched
+
+TOLD: Final = frozenset(get_args(Metric))  # what is billed and held to limits; others are for whoever asks
+NEVER_TOLD: Final = 2**63 - 1  # as published_seq: no sequence is beyond it
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ async def add(tx: Tx, sums: Mapping[WindowKey, int | Decimal]) -> None:
         [metric for _, metric, _ in order],
         [from_microseconds(window_us) for _, _, window_us in order],
         [Decimal(sums[window]) for window in order],
+        [None if metric in TOLD else NEVER_TOLD for _, metric, _ in order],
     )
     if status != f"INSERT 0 {len(order)}":
         raise FrozenWindowTouched(f"{status}: expected {len(order)} open windows")
@@ -90,8 +95,9 @@ async def follow_epoch(tx: Tx) -> int:
 
 
 async def freeze(tx: Tx, tenant_id: str, close_id: str, start: datetime, end: datetime) -> list[WindowRow]:
-    """Close the tenant's windows of [start, end) that are open, and return them."""
-    return [_row_of(row) for row in await tx.fetch(_FREEZE, tenant_id, start, end, close_id)]
+    """Close the tenant's windows of [start, end) that are open, and return those that are told."""
+    rows = await tx.fetch(_FREEZE, tenant_id, start, end, close_id)
+    return [_row_of(row) for row in rows if row["metric"] in TOLD]
 
 
 async def totals(tx: Tx, tenant_id: str, metric: str, ranges: Sequence[Bucket]) -> list[Decimal]:
@@ -112,11 +118,13 @@ def _row_of(row: Record) -> WindowRow:
 
 
 _ADD: Final = """
-INSERT INTO usage_window AS mine (tenant_id, metric, window_start, value, store_epoch, seq)
-SELECT tenant_id, metric, window_start, value, (SELECT epoch FROM store_epoch), 1
-FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::numeric[]) AS added (tenant_id, metric, window_start, value)
+INSERT INTO usage_window AS mine (tenant_id, metric, window_start, value, store_epoch, seq, published_seq)
+SELECT tenant_id, metric, window_start, value, (SELECT epoch FROM store_epoch), 1, published_seq
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::numeric[], $5::bigint[])
+  AS added (tenant_id, metric, window_start, value, published_seq)
 ON CONFLICT (tenant_id, metric, window_start) DO UPDATE
-SET value = mine.value + excluded.value, seq = mine.seq + 1, store_epoch = excluded.store_epoch, published_seq = NULL
+SET value = mine.value + excluded.value, seq = mine.seq + 1, store_epoch = excluded.store_epoch,
+  published_seq = excluded.published_seq
 WHERE mine.closed_in IS NULL
 """
 _ADJUST: Final = """
@@ -148,7 +156,8 @@ _EPOCH_IS_NEW: Final = """
 SELECT published_epoch.epoch < store_epoch.epoch FROM published_epoch, store_epoch FOR UPDATE OF published_epoch
 """
 _REPUBLISH: Final = """
-UPDATE usage_window SET store_epoch = (SELECT epoch FROM store_epoch), published_seq = NULL WHERE closed_in IS NULL
+UPDATE usage_window SET store_epoch = (SELECT epoch FROM store_epoch), published_seq = NULL
+WHERE closed_in IS NULL AND published_seq IS DISTINCT FROM 9223372036854775807
 """
 _FREEZE: Final = """
 WITH held AS MATERIALIZED (

@@ -28,6 +28,7 @@ EVERY_ROUTE = pytest.mark.parametrize(("service", "method", "path"), ROUTES, ids
 NAMES = {
     "{tenant_id}": "tnt_aaaaaaaaaaaaaaaaaaaa",
     "{period}": "2026-01",
+    "{name}": "exports",
 }
 HEADERS = {"content-type": "application/json", "idempotency-key": "once"}
 

@@ -18,6 +18,11 @@ RANGE = {"metric": "ingest_events", "from": "2026-11-20T00:00:00Z", "to": "2026-
 USAGE = Ask("GET", "/v1/usage", query=RANGE)
 EXPLAIN = Ask("GET", "/v1/events/{source_and_id}")
 VOID = Ask("POST", "/v1/corrections", json={"action": "void", "source": "test", "id": "secret-event"})
+METER = Ask("GET", "/v1/meters/{name}")
+SPAN = {name: RANGE[name] for name in ("from", "to")}
+METER_USAGE = Ask("GET", "/v1/meters/{name}/usage", query=SPAN)
+PUT_METER = Ask("PUT", "/v1/meters/{name}", json={"follows": 0, "spec": {"aggregation": "COUNT"}})
+RETIRE_METER = Ask("POST", "/v1/meters/{name}/retire", json={"follows": 1})
 CORRECTIONS = Ask("GET", "/v1/corrections")
 CORRECTION = Ask("GET", "/v1/corrections/{correction_id}")
 
@@ -49,6 +54,7 @@ async def test_every_route_keeps_tenants_apart(world: World) -> None:
     event = world.event(theirs, "forged", 7)
     asked = await ask(world, await corrector(world, theirs), "secret-event")
     names = {"source_and_id": "test/secret-event", "correction_id": asked.json()["correction_id"]}
+    names["name"] = "ingest_events"
     stage = Stage(world.app, {"mine": own.text, "edge": edge.text}, names)
     trials = [
         Trial(Ask("POST", "/v1/traces", json=span_of(theirs)), 200, 200),
@@ -57,6 +63,12 @@ async def test_every_route_keeps_tenants_apart(world: World) -> None:
         Trial(USAGE.but(query=RANGE | named), 404, 403, USAGE.but(query=RANGE | nobody)),
         Trial(EXPLAIN, 200, 403),
         Trial(EXPLAIN.but(query=named), 404, 403, EXPLAIN.but(query=nobody)),
+        Trial(Ask("GET", "/v1/meters"), 200, 403),
+        Trial(METER, 200, 403),
+        Trial(METER_USAGE, 200, 403),
+        Trial(METER_USAGE.but(query=SPAN | named), 404, 403),
+        Trial(PUT_METER, 403, 403),
+        Trial(RETIRE_METER, 403, 403),
         Trial(VOID, 404, 400),
         Trial(VOID.but(json=VOID.json | named), 403, 403),
         Trial(CORRECTIONS, 200, 200),

@@ -32,7 +32,17 @@ CORRECT = Ask("POST", "/v1/corrections", "corrector", json=VOID)
 CLAIM = {"idempotency-key": "once"}
 CORRECTIONS = Ask("GET", "/v1/corrections", "tenant")
 CORRECTION = Ask("GET", "/v1/corrections/{correction_id}", "tenant")
+RANGE = {"from": "2026-11-01T00:00:00Z", "to": "2026-12-01T00:00:00Z"}
+METERS = Ask("GET", "/v1/meters", "tenant")
+METER = Ask("GET", "/v1/meters/{name}", "tenant")
+METER_USAGE = Ask("GET", "/v1/meters/{name}/usage", "tenant", query=RANGE)
+WHY = {"maestro-reason": "a test"}
+COUNT = {"follows": 0, "spec": {"aggregation": "COUNT"}}
+PUT_METER = Ask("PUT", "/v1/meters/{name}", "operator", json=COUNT, headers=WHY, names={"name": "logins"})
+RETIRE = Ask("POST", "/v1/meters/{name}/retire", "operator", json={"follows": 1}, headers=WHY, names={"name": "logins"})
 GOOD = [
+    *((200, METERS), (200, METER), (200, METER_USAGE)),
+    *((201, PUT_METER), (200, PUT_METER), (201, RETIRE), (200, RETIRE)),
     *((200, TRACES), (204, EVENTS), (200, USAGE), (200, EXPLAIN)),
     *((202, CORRECT), (200, CORRECTIONS), (200, CORRECTION)),
 ]
@@ -51,6 +61,17 @@ OWN = [
     (404, CORRECT.but(json=VOID | {"id": "2"})),
     (202, CORRECT.but(headers=CLAIM)),
     (422, CORRECT.but(headers=CLAIM, json=VOID | {"id": "2"})),
+    (400, METER.but(names={"name": "No"})),
+    (404, METER.but(names={"name": "no"})),
+    (400, METER_USAGE.but(query=RANGE | {"window": "fortnight"})),
+    (404, METER_USAGE.but(names={"name": "no"})),
+    (400, PUT_METER.but(json=COUNT | {"follows": -1})),
+    (403, PUT_METER.but(key="tenant")),
+    (409, PUT_METER.but(json=COUNT | {"follows": 9})),
+    (400, RETIRE.but(json={"follows": 0})),
+    (403, RETIRE.but(key="tenant")),
+    (404, RETIRE.but(json={"follows": 2})),
+    (409, RETIRE.but(json={"follows": 9})),
     (400, CORRECTIONS.but(query={"cursor": "x"})),
     (404, CORRECTIONS.but(query={"tenant": tenant_id(9)})),
     (400, CORRECTION.but(names={"correction_id": "first"})),
@@ -66,7 +87,7 @@ async def test_every_documented_status_is_answered(world: World) -> None:
     keys["corrector"] = (await corrector(world, tenant)).text
     await world.send(tenant, world.event(tenant, "1", source="shop"))
     await world.until_total(tenant, 1)
-    stage = Stage(world.app, keys, {"source_and_id": "shop/1"})
+    stage = Stage(world.app, keys, {"source_and_id": "shop/1", "name": "ingest_events"})
     nowhere = await stage.answer(CORRECT)  # no archive is kept
     world.app.state.correcting = replace(world.app.state.correcting, is_archived=True)
     stage = replace(

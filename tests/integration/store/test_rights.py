@@ -34,6 +34,8 @@ MAY = {
         "usage_correction": "INSERT SELECT",
         "usage_correction_outcome": "SELECT",
         "usage_correction_waiting": "INSERT SELECT",
+        "meter_version": "INSERT SELECT",
+        "meter_epoch": "SELECT UPDATE(epoch)",
         "consumer_offset": "SELECT(consumer, topic_id, partition, next, appended_at_ms)",
     },
     "quota": {

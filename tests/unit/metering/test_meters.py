@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
@@ -10,7 +11,7 @@ from services.metering.errors import BadMeter
 from tests.support.metering import default_meters, usage
 
 
-def outcomes(event: UsageEvent) -> list[Outcome]:
+def outcomes(event: UsageEvent) -> Sequence[Outcome]:
     return default_meters().outcomes(event)
 
 
