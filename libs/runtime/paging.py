@@ -21,10 +21,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 A = TypeVar("A")
 B = TypeVar("B")
+C = TypeVar("C")
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 500  # keeps the largest page around a hundred kilobytes
-_MAX_CURSOR_CHARS: Final = 1024
+_MAX_CURSOR_CHARS: Final = 16_384  # two names of 1,024 characters of any script fit
 
 
 class MalformedCursor(Rejected):
@@ -55,6 +56,10 @@ def page_of(rows: Sequence[R], limit: int, show: Callable[[R], T], place: Callab
 def place_of(cursor: str | None, first: Callable[[str], A], /) -> tuple[A] | None: ...
 @overload
 def place_of(cursor: str | None, first: Callable[[str], A], second: Callable[[str], B], /) -> tuple[A, B] | None: ...
+@overload
+def place_of(
+    cursor: str | None, first: Callable[[str], A], second: Callable[[str], B], third: Callable[[str], C], /
+) -> tuple[A, B, C] | None: ...
 def place_of(cursor: str | None, /, *readers: Callable[[str], Any]) -> tuple[Any, ...] | None:
     """Return the sort key in `cursor`, each part as its reader gives it; None without a cursor.
 

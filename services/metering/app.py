@@ -56,6 +56,7 @@ from services.metering.handlers.closing import Closing, show_waiting
 from services.metering.handlers.correcting import Asking, Correcting
 from services.metering.handlers.correcting import show_waiting as show_corrections
 from services.metering.handlers.edge import Gate, UsageEdge
+from services.metering.handlers.explaining import Explaining
 from services.metering.handlers.known_ids import KnownIds
 from services.metering.handlers.merging import Merger
 from services.metering.handlers.meter_versions import LOOK_PAUSE_S, Keeping, MeterDesk
@@ -122,6 +123,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             app.state.meter_desk = MeterDesk(pools.api, clock, meters)
             app.state.queries = Queries(pools.api, replace(reading, pool=pools.api), fingerprints)
             app.state.correcting = Asking(fingerprints, is_archived=settings.archive)
+            app.state.explaining = _explaining(settings, pools.api, reading)
             app.state.meters, app.state.shards, app.state.pools = meters, [one.consumer for one in owners], pools
             if settings.otlp_grpc_port is not None:
                 service = rpc.TraceService(app.state.door, app.state.edge, app.state.gate)
@@ -156,6 +158,11 @@ def _owner(bus: Bus, pool: Pool, settings: MeteringSettings, meters: MeterBook, 
     files = RunFiles(settings.runs_path.with_name(name))
     known = KnownIds(bus, pool, files)
     return Owning(shard_consumer(bus, pool, name, ShardOwner(meters, known)), known, Merger(known, pool, files))
+
+
+def _explaining(settings: MeteringSettings, pool: Pool, reading: Reading) -> Explaining:
+    folder = settings.readable_archive
+    return Explaining(pool, replace(reading, pool=pool), None if folder is None else ArchiveFolder(folder))
 
 
 def _vitals(bus: Bus, pool: Pool, clock: Clock, instance: str, routers: Sequence[Router]) -> Vitals:

@@ -154,6 +154,28 @@ class ArchiveUnwritable(Unavailable):
     title = "The archive cannot be written"
 
 
+class ArchiveAway(Unavailable):
+    """The archive cannot be read from here: none is kept, or its folder is not there."""
+
+    code = "archive_away"
+    title = "The archive cannot be read now"
+
+
+class LookupTooSlow(Unavailable):
+    """The archive did not answer within the time that a request may take of it."""
+
+    code = "lookup_too_slow"
+    title = "The archive took too long"
+
+
+class LookupsFull(Unavailable):
+    """As many requests look into the archive as may; the caller comes back."""
+
+    code = "lookups_full"
+    is_denial = True
+    title = "The archive is being read by others"
+
+
 class ArchiveDamaged(Broken):
     """A file that the manifest names is not there, or not what was written."""
 

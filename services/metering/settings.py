@@ -41,6 +41,11 @@ class MeteringSettings(ServiceSettings):
         return self.archive_dir or self.state_dir / "archive"
 
     @property
+    def readable_archive(self) -> Path | None:
+        """Where the archive is read for explanations: here, or where another process is told to keep it. Or nowhere."""
+        return self.archive_folder if self.archive or self.archive_dir is not None else None
+
+    @property
     def runs_path(self) -> Path:
         """The folder that is this process's own, on a disk: what lies there can be made again."""
         return (self.runs_dir or self.state_dir / "metering" / "runs") / self.instance

@@ -35,6 +35,7 @@ from services.metering.domain.spans import from_protobuf
 from services.metering.domain.spans_json import from_json
 from services.metering.errors import BadBody, BadQuery, BodyTooLarge, BodyTooSlow, IntakeFull, UnsupportedMedia
 from services.metering.handlers.edge import Gate, Load, UsageEdge, sender_of
+from services.metering.handlers.explaining import Explaining
 from services.metering.handlers.queries import Queries, Question, Total
 from services.metering.store.corrections import Kept
 from services.metering.store.ids import History
@@ -169,9 +170,16 @@ async def queries_of(request: Request) -> Queries:
     return queries
 
 
+async def explaining_of(request: Request) -> Explaining:
+    """Return what explains from the archive, which the wiring put there."""
+    explaining: Explaining = request.app.state.explaining
+    return explaining
+
+
 Edge = Annotated[UsageEdge, Depends(edge_of)]
 Bounded = Annotated[Gate, Depends(gate_of)]
 Asking = Annotated[Queries, Depends(queries_of)]
+FromArchive = Annotated[Explaining, Depends(explaining_of)]
 
 
 @router.post(

@@ -107,6 +107,14 @@ def length_of(text: str) -> timedelta:
     return length
 
 
+def require_grain(start: datetime, end: datetime) -> None:
+    """Raise BadQuery unless [start, end) is a span of at most 400 days between quarter hours."""
+    if window_of(start) != start or window_of(end) != end:
+        raise BadQuery("begin and end on a quarter of an hour: totals are not kept finer")
+    if not timedelta(0) < end - start <= _GRAIN_TO_LONGEST[1]:
+        raise BadQuery("ask for a span that begins before its end and has at most 400 days")
+
+
 def _midnight(local: datetime) -> datetime:
     return local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(zone("UTC"))
 

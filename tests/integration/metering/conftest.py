@@ -62,6 +62,19 @@ async def broker(clock: ManualClock) -> MemoryBus:
 
 
 @pytest.fixture
+def archiving(settings: MeteringSettings, tmp_path: Path) -> MeteringSettings:
+    """Settings with an archive whose lots end at once."""
+    return settings.model_copy(update={"archive": True, "archive_dir": tmp_path / "archive", "archive_max_age_s": 0.05})
+
+
+@pytest.fixture
+async def archiving_world(archiving: MeteringSettings, broker: MemoryBus, clock: ManualClock) -> AsyncIterator[World]:
+    """Like `world`, with an archive."""
+    async with metering_world(archiving, broker, clock) as served:
+        yield served
+
+
+@pytest.fixture
 async def world(settings: MeteringSettings, broker: MemoryBus, clock: ManualClock) -> AsyncIterator[World]:
     """Metering over a real database and a broker in memory."""
     async with metering_world(settings, broker, clock) as served:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +9,14 @@ from libs.access.scopes import DEFAULT_SCOPES
 from tests.support.access import tenant_id
 from tests.support.across_tenants import Trial, try_across
 from tests.support.answers import Ask, Stage
+from tests.support.archive import until_archived
 from tests.support.corrections import ask, corrector
 from tests.support.metering_world import World
 
 JSON = {"content-type": "application/json"}
 RANGE = {"metric": "ingest_events", "from": "2026-11-20T00:00:00Z", "to": "2026-11-30T00:00:00Z"}
 USAGE = Ask("GET", "/v1/usage", query=RANGE)
+BEHIND = Ask("GET", "/v1/usage/events", query=RANGE)
 EXPLAIN = Ask("GET", "/v1/events/{source_and_id}")
 VOID = Ask("POST", "/v1/corrections", json={"action": "void", "source": "test", "id": "secret-event"})
 METER = Ask("GET", "/v1/meters/{name}")
@@ -42,17 +43,18 @@ def span_of(tenant: str) -> dict[str, Any]:
     return {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
 
 
-async def test_every_route_keeps_tenants_apart(world: World) -> None:
+async def test_every_route_keeps_tenants_apart(archiving_world: World) -> None:
+    world = archiving_world
     mine, theirs = await world.new_tenant(), await world.new_tenant()
     edge = await world.new_key("edge", act_for=(mine,), scopes=(*DEFAULT_SCOPES["edge"], "usage:correct"))
     own = await corrector(world, mine)
-    world.app.state.correcting = replace(world.app.state.correcting, is_archived=True)
     await world.send(theirs, world.event(theirs, "secret-event", 41))
-    await world.until_total(theirs, 41)
+    await world.until_all_is_counted()
+    await until_archived(world.bus, world.pool)
     nobody = {"tenant": tenant_id(9)}
     named = {"tenant": theirs}
     event = world.event(theirs, "forged", 7)
-    asked = await ask(world, await corrector(world, theirs), "secret-event")
+    asked = await ask(world, await corrector(world, theirs), "secret-event", {"maestro.ingest.events": 41})
     names = {"source_and_id": "test/secret-event", "correction_id": asked.json()["correction_id"]}
     names["name"] = "ingest_events"
     stage = Stage(world.app, {"mine": own.text, "edge": edge.text}, names)
@@ -61,6 +63,8 @@ async def test_every_route_keeps_tenants_apart(world: World) -> None:
         Trial(Ask("POST", "/api/v1/events", json=[event]), 207, 207),
         Trial(USAGE, 200, 403),
         Trial(USAGE.but(query=RANGE | named), 404, 403, USAGE.but(query=RANGE | nobody)),
+        Trial(BEHIND, 200, 403),
+        Trial(BEHIND.but(query=RANGE | named), 404, 403, BEHIND.but(query=RANGE | nobody)),
         Trial(EXPLAIN, 200, 403),
         Trial(EXPLAIN.but(query=named), 404, 403, EXPLAIN.but(query=nobody)),
         Trial(Ask("GET", "/v1/meters"), 200, 403),
@@ -76,7 +80,8 @@ async def test_every_route_keeps_tenants_apart(world: World) -> None:
         Trial(CORRECTION, 404, 404, CORRECTION.but(names={"correction_id": str(UUID(int=9))})),
     ]
 
-    await try_across(stage, trials, theirs=['"value":"41"', '"status":"counted"', '"verdict":"accepted"', '"state":'])
+    shown = ['"value":"41"', '"amount":"41"', '"status":"counted"', '"verdict":"accepted"', '"state":']
+    await try_across(stage, trials, theirs=shown)
 
     refused = (await stage.answer(trials[0].ask.but(key="mine"))).json()
     assert refused["partialSuccess"]["rejectedSpans"] == "1"

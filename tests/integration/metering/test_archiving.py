@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
@@ -30,14 +30,8 @@ from tests.support.metering_world import World, metering_world
 
 
 @pytest.fixture
-def archiving(settings: MeteringSettings, tmp_path: Path) -> MeteringSettings:
-    return settings.model_copy(update={"archive": True, "archive_dir": tmp_path / "archive", "archive_max_age_s": 0.05})
-
-
-@pytest.fixture
-async def world(archiving: MeteringSettings, broker: MemoryBus, clock: ManualClock) -> AsyncIterator[World]:
-    async with metering_world(archiving, broker, clock) as served:
-        yield served
+def world(archiving_world: World) -> World:
+    return archiving_world
 
 
 @pytest.fixture

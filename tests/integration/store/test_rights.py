@@ -37,6 +37,11 @@ MAY = {
         "meter_version": "INSERT SELECT",
         "meter_epoch": "SELECT UPDATE(epoch)",
         "consumer_offset": "SELECT(consumer, topic_id, partition, next, appended_at_ms)",
+        "period_close": "SELECT(tenant_id, period, close_id, starts_at, ends_at)",
+        "archive_lot": "SELECT(lot_id, published_at)",
+        "archive_range": "SELECT(topic_id, partition, start_offset, end_offset, lot_id)",
+        "archive_file": "SELECT",
+        "dead_letter": "SELECT(consumer, topic_id, partition, record_offset, reason)",
     },
     "quota": {
         "plans": "SELECT",

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from libs.runtime.crashpoints import crash_point
 from services.metering.domain.archiving import ArchiveFile, OffsetRange, day_of, stems_of
-from services.metering.errors import ArchiveDamaged
+from services.metering.errors import ArchiveAway, ArchiveDamaged
 from services.metering.store.archive.columns import PLACED
 
 ROW_GROUP_EVENTS: Final = 65_536  # statistics say for each so many rows which tenants and times are in it
@@ -97,6 +97,17 @@ class ArchiveFolder:
         _make(target.parent)
         (self.published / place).rename(target)
         _sync(target.parent)
+
+    def locate(self, file: ArchiveFile) -> Path:
+        """Return where a published file lies; raise ArchiveAway where none of its size is. Cheaper than `check`."""
+        path = self.published / file.place
+        try:
+            is_whole = path.stat().st_size == file.size_bytes
+        except OSError as error:
+            raise ArchiveAway(f"{path} cannot be read: {error.strerror}; is the archive's folder there?") from error
+        if not is_whole:
+            raise ArchiveAway(f"{path} has not the {file.size_bytes} bytes that were written")
+        return path
 
     def check(self, file: ArchiveFile) -> Path:
         """Return where a published file lies; raise ArchiveDamaged where it is not what was written."""

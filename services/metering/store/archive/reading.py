@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import duckdb
 import msgspec
@@ -49,7 +48,7 @@ class Scope:
     left_out: Sequence[SetAside]
 
 
-class Reader(AbstractContextManager["Reader"]):
+class Reader:
     """One look at some files. Blocking: it belongs in a thread."""
 
     def __init__(self, scope: Scope) -> None:
@@ -59,11 +58,19 @@ class Reader(AbstractContextManager["Reader"]):
         self._give("below", _PLACE, scope.below)
         self._give("left_out", _PLACE, scope.left_out)
 
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it."""
         self._db.close()
+
+    def interrupt(self) -> None:
+        """Stop what another thread has this do: it raises duckdb.InterruptException there."""
+        self._db.interrupt()
 
     def repeated(self, files: Sequence[Path], start_us: int, end_us: int) -> Iterator[Occurrence]:
         """Yield the occurrences, key by key, of ids that came more than once, one of them within [start, end)."""
@@ -152,7 +159,7 @@ _WANTED: Final = pa.schema(
     [("tenant", pa.string()), ("key", pa.binary()), ("digest", pa.int64()), ("time_us", pa.int64())]
 )
 
-_MINE: Final = """
+MINE: Final = """
 WITH mine AS (
   SELECT file.* FROM read_parquet($files, hive_partitioning = false) AS file
   JOIN below ON below.topic_id = file.topic_id AND below.kafka_partition = file.kafka_partition
@@ -162,13 +169,13 @@ WITH mine AS (
   WHERE file.tenant = $tenant)
 """
 _REPEATED: Final = f"""
-{_MINE}, again AS (
+{MINE}, again AS (
   SELECT key FROM mine GROUP BY key HAVING count(*) > 1 AND bool_or(time_us >= $start AND time_us < $end))
 SELECT key, digest, time_us, appended_at_ms, topic_id, kafka_partition, kafka_offset, kafka_index
 FROM mine SEMI JOIN again USING (key) ORDER BY key
 """  # noqa: S608 - put together from constants
 _COUNTED: Final = f"""
-{_MINE}
+{MINE}
 SELECT mine.key, digest, tenant, source, event_id, event_type, kind, time_us, time_stamped, attributes FROM mine
 LEFT JOIN repeated ON repeated.key = mine.key
 LEFT JOIN standing ON standing.topic_id = mine.topic_id AND standing.kafka_partition = mine.kafka_partition
