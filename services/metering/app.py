@@ -51,9 +51,10 @@ from services.metering.domain.foreign import READERS
 from services.metering.domain.identity import Fingerprints
 from services.metering.domain.versions import MeterBook
 from services.metering.handlers.archiving import Archive
+from services.metering.handlers.asking import Asking
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.closing import Closing, show_waiting
-from services.metering.handlers.correcting import Asking, Correcting
+from services.metering.handlers.correcting import Correcting
 from services.metering.handlers.correcting import show_waiting as show_corrections
 from services.metering.handlers.edge import Gate, UsageEdge
 from services.metering.handlers.explaining import Explaining

@@ -32,7 +32,7 @@ from services.metering.errors import (
     UnknownCorrection,
     UnknownEvent,
 )
-from services.metering.handlers.correcting import Asking
+from services.metering.handlers.asking import Asking
 from services.metering.store import corrections
 from services.metering.store.corrections import Kept, Shown
 

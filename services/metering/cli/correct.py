@@ -24,7 +24,7 @@ from services.metering.domain.bodies import json_of
 from services.metering.domain.events import Attributes
 from services.metering.domain.identity import Fingerprints
 from services.metering.errors import BadBody, BadQuery
-from services.metering.handlers.correcting import Asking
+from services.metering.handlers.asking import Asking
 from services.metering.settings import MeteringSettings
 from services.metering.store import corrections, ids
 from services.metering.store.corrections import Kept, Shown

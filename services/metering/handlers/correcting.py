@@ -1,4 +1,4 @@
-"""Corrections: asked for by somebody, answered once the archive holds the event, in one transaction with the effect.
+"""Corrections are answered once the archive holds the event, each in one transaction with its effect.
 
 Killed anywhere before its commit, an answer was nothing. Why so: docs/decisions/0014-corrections.md.
 """
@@ -10,42 +10,41 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from libs.bus.audit import Change, record_change
-from libs.runtime.acts import Act, BadReason
 from libs.runtime.crashpoints import crash_point
-from libs.schemas.values import TenantId, microseconds
+from libs.schemas.values import EPOCH, microseconds
 from libs.store.faults import is_poison
 from libs.store.pool import Pool, Tx, transaction
 from services.metering import metrics
 from services.metering.domain.archiving import bucket_of, day_number, day_of
 from services.metering.domain.correcting import Correction, Decision, Last, changes, corrected, decide, effects
-from services.metering.domain.events import Attributes, UsageEvent
+from services.metering.domain.events import UsageEvent
 from services.metering.domain.identity import Fingerprints
 from services.metering.domain.meters import Meters
-from services.metering.errors import ArchiveDamaged, CorrectionRaced, NoArchive, UnknownEvent
+from services.metering.errors import ArchiveDamaged
 from services.metering.handlers.reading import ARCHIVE_CONSUMER, SHARDS_CONSUMER, SHARDS_TOPIC, Reading
-from services.metering.store import corrections, gauges, ids, windows
+from services.metering.store import corrections, gauges, windows
 from services.metering.store.archive import snapshot
 from services.metering.store.archive.folder import ArchiveFolder
 from services.metering.store.archive.reading import Wanted, find
 from services.metering.store.archive.snapshot import Covered
 from services.metering.store.corrected_samples import mark_taken_out, take_out
-from services.metering.store.corrections import Answer, Asked, Kept
+from services.metering.store.corrections import Answer
 from services.metering.store.fence import closed_periods, share_fence
 
 SERVICE: Final = "metering"
 MAX_AT_ONCE: Final = 1_000  # events of one look into the archive and one transaction: tens of milliseconds of the fence
-MAX_LISTED: Final = 1_000  # events of one call: each is looked for in all runs of its lane
 LOOK_AGAIN_S: Final = 2.0  # a lot of the archive comes every minute or so
+MENDED_S: Final = 30.0  # until somebody has mended the archive; the log says so each time
 SKEW: Final = timedelta(minutes=1)  # between the clocks of the store and of the broker
 
 NOT_ARCHIVED: Final = "the archive, which does not hold the event yet"
 UNREADABLE: Final = "the archive, which cannot be read"
+DAMAGED: Final = "the archive, whose row is not what was counted"
 NEVER_ARCHIVED: Final = (
     "the archive does not hold the event: it was counted before there was one, or its record was lost"
 )
@@ -53,70 +52,8 @@ NEVER_ARCHIVED: Final = (
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Events of one tenant, by source and id, that are voided under one name: `list_id`, the same when repeated."""
-
-    list_id: uuid.UUID
-    events: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Takes requests for corrections. Without an archive (`is_archived`) nothing can be corrected."""
-
-    fingerprints: Fingerprints
-    is_archived: bool
-
-    async def ask(
-        self, tx: Tx, tenant_id: TenantId, event: tuple[str, str], attributes: Attributes | None, act: Act
-    ) -> Kept:
-        """Keep a request to void an event or, with attributes, to amend it.
-
-        Raises BadReason without a reason, NoArchive, UnknownEvent, or CorrectionRaced.
-        """
-        _require_reason(act)
-        if not self.is_archived:
-            raise NoArchive("events are corrected from the archive, and this installation keeps none: MAESTRO_ARCHIVE")
-        source, event_id = event
-        key = self.fingerprints.key(tenant_id, source, event_id)
-        stands = (await ids.standing(tx, [key])).get(key)
-        if stands is None:
-            raise UnknownEvent("no such event is counted: it is under way, or its id is older than ids are kept")
-        asked = Asked(uuid.uuid4(), source, event_id, key, stands, attributes)
-        if not await corrections.ask(tx, tenant_id, [asked], act):
-            raise CorrectionRaced("another correction of the event came at the same time: look at it, and ask again")
-        kept = await corrections.by_id(tx, asked.correction_id)
-        assert kept is not None
-        said = {"action": kept.action, "source": source, "id": event_id, "number": str(kept.number)}
-        subject = f"correction/{kept.correction_id}"
-        change = Change("correction.requested", subject, kept.requested_at, tenant_id=tenant_id, details=said)
-        await record_change(tx, SERVICE, act, change)
-        return kept
-
-    async def void_listed(self, tx: Tx, tenant_id: TenantId, listed: Listed, act: Act) -> list[tuple[str, str]]:
-        """Ask for the void of at most MAX_LISTED events of a list; return those that are not counted (yet).
-
-        Asked for again, the same events are asked for once. What is said of it to the record of changes is the
-        caller's. Raises BadReason, NoArchive, or CorrectionRaced: then the chunk is to be tried again.
-        """
-        _require_reason(act)
-        if not self.is_archived:
-            raise NoArchive("events are corrected from the archive, and this installation keeps none: MAESTRO_ARCHIVE")
-        keys = {self.fingerprints.key(tenant_id, *event): event for event in listed.events[:MAX_LISTED]}
-        standing = await ids.standing(tx, list(keys))
-        asked = [
-            Asked(uuid.uuid5(listed.list_id, key.hex()), *keys[key], key, stands) for key, stands in standing.items()
-        ]
-        await corrections.ask(tx, tenant_id, asked, act, listed.list_id)
-        if len(await corrections.kept(tx, [one.correction_id for one in asked])) < len(asked):
-            raise CorrectionRaced("other corrections of some of the events came at the same time: ask again")
-        return [event for key, event in keys.items() if key not in standing]
-
-
-def _require_reason(act: Act) -> None:
-    if act.reason is None:
-        raise BadReason("whoever corrects usage says why: send the header Maestro-Reason")
+Folder = tuple[int, int]
+"""Of the archive: the bucket of tenants, and the day."""
 
 
 async def show_waiting(tx: Tx) -> None:
@@ -124,6 +61,14 @@ async def show_waiting(tx: Tx) -> None:
     count, age_s = await corrections.waiting(tx)
     metrics.CORRECTIONS_WAITING.replace(SERVICE, [({}, count)])
     metrics.CORRECTION_AGE.replace(SERVICE, [({}, age_s)])
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What stands, by key, and by id what the other corrections wait for."""
+
+    originals: dict[bytes, UsageEvent] = field(default_factory=dict)
+    missing: dict[uuid.UUID, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,44 +87,59 @@ class Correcting:
             due = await corrections.due(tx, MAX_AT_ONCE)
         if not due:
             return False
-        originals, why = await self._originals(due)
-        await self._answer([one for one, _ in due if one.key in originals], originals)
-        await self._put_off([one for one, _ in due if one.key not in originals], why)
-        return len(why) < len(due) or len(due) == MAX_AT_ONCE
+        seen = await self._look([one for one, _ in due], [at for _, at in due])
+        await self._answer([one for one, _ in due if one.key in seen.originals], seen.originals)
+        await self._put_off(seen.missing)
+        await self._refuse([one for one, _ in due if seen.missing.get(one.correction_id) == NEVER_ARCHIVED])
+        return len(seen.missing) < len(due) or len(due) == MAX_AT_ONCE
 
-    async def _originals(
-        self, due: Sequence[tuple[Correction, datetime]]
-    ) -> tuple[dict[bytes, UsageEvent], dict[uuid.UUID, str]]:
-        """Return what stands, by key, and of all others what they wait for."""
+    async def _look(self, due: Sequence[Correction], requested_at: Sequence[datetime]) -> Seen:
+        """Look for what stands in the archive."""
         topic_id = (await self.reading.bus.topic_ids([SHARDS_TOPIC])).get(SHARDS_TOPIC)
         async with transaction(self.pool) as tx:
             # In this order: what is archived as far as this says lies in the files that are listed after it.
             covered = await snapshot.covered(tx, (SHARDS_CONSUMER, ARCHIVE_CONSUMER))
-            files = await self._files(tx, [one for one, _ in due])
+            files = await self._files(tx, due)
         now = [one for one in covered if one.topic_id == topic_id]
-        wanted = [Wanted(one.tenant_id, one.key, one.digest, one.time_us) for one, _ in due]
-        try:
-            found = await asyncio.to_thread(find, files, wanted)
-        except ArchiveDamaged as error:
-            _log.error("the archive cannot be read, and corrections wait: %s", error)
-            return {}, {one.correction_id: UNREADABLE for one, _ in due}
-        originals = {key: event for key, event in found.items() if self._is_whole(event)}
-        missing = [(one, at) for one, at in due if one.key not in originals]
-        return originals, {
-            one.correction_id: NEVER_ARCHIVED if one.key not in found and _has_passed(now, at) else NOT_ARCHIVED
-            for one, at in missing
-        }
+        found = await self._find(due, files)
+        seen = Seen({key: event for key, event in found.originals.items() if self._is_whole(event)}, found.missing)
+        for one, at in zip(due, requested_at, strict=True):
+            if one.key in found.originals and one.key not in seen.originals:
+                seen.missing[one.correction_id] = DAMAGED
+            elif one.key not in found.originals and one.correction_id not in seen.missing:
+                seen.missing[one.correction_id] = NEVER_ARCHIVED if _has_passed(now, at) else NOT_ARCHIVED
+        return seen
 
-    async def _files(self, tx: Tx, due: Sequence[Correction]) -> list[Path]:
+    async def _files(self, tx: Tx, due: Sequence[Correction]) -> dict[Folder, list[Path]]:
+        """Return the files of each folder that some of the events lie in."""
         days: dict[int, set[int]] = defaultdict(set)
-        for one in due:
-            days[bucket_of(one.tenant_id)].add(day_number(one.time_us))
-        paths: list[Path] = []
+        for bucket, day in map(_folder_of, due):
+            days[bucket].add(day)
+        paths: dict[Folder, list[Path]] = defaultdict(list)
         for bucket, numbers in days.items():
-            wanted = {day_of(number) for number in numbers}
-            files = await snapshot.files_of(tx, bucket, min(wanted), max(wanted))
-            paths += [self.folder.published / file.place for file in files if file.day in wanted]
+            for file in await snapshot.files_of(tx, bucket, day_of(min(numbers)), day_of(max(numbers))):
+                paths[bucket, (file.day - EPOCH.date()).days].append(self.folder.published / file.place)
         return paths
+
+    async def _find(self, due: Sequence[Correction], files: Mapping[Folder, Sequence[Path]]) -> Seen:
+        """Look into the files of these; where one cannot be read, into those of each folder by themselves."""
+        of_folder: dict[Folder, list[Correction]] = defaultdict(list)
+        for one in due:
+            of_folder[_folder_of(one)].append(one)
+        wanted = [Wanted(one.tenant_id, one.key, one.digest, one.time_us) for one in due]
+        try:
+            paths = [path for folder in of_folder for path in files.get(folder, ())]
+            return Seen(await asyncio.to_thread(find, paths, wanted))
+        except ArchiveDamaged as error:
+            if len(of_folder) == 1:
+                _log.error("corrections wait: %s", error)
+                return Seen(missing=dict.fromkeys((one.correction_id for one in due), UNREADABLE))
+        seen = Seen()
+        for own in of_folder.values():
+            found = await self._find(own, files)
+            seen.originals.update(found.originals)
+            seen.missing.update(found.missing)
+        return seen
 
     def _is_whole(self, event: UsageEvent) -> bool:
         """Return whether the row is what was counted: its body has the digest that stands under its id."""
@@ -233,15 +193,12 @@ class Correcting:
     def _said(self, one: Decision) -> Answer:
         return Answer(one.correction, effects(one.before, self.meters), effects(one.after, self.meters), one.refused)
 
-    async def _put_off(self, due: Sequence[Correction], why: Mapping[uuid.UUID, str]) -> None:
-        lost = [one for one in due if why[one.correction_id] == NEVER_ARCHIVED]
-        waiting = {one.correction_id: why[one.correction_id] for one in due if one not in lost}
-        if waiting:
-            async with transaction(self.pool) as tx:
-                await corrections.put_off(tx, waiting, LOOK_AGAIN_S)
-        await self._refuse(lost, NEVER_ARCHIVED)
+    async def _put_off(self, missing: Mapping[uuid.UUID, str]) -> None:
+        async with transaction(self.pool) as tx:
+            for pause_s, whys in ((LOOK_AGAIN_S, {NOT_ARCHIVED}), (MENDED_S, {UNREADABLE, DAMAGED})):
+                await corrections.put_off(tx, {one: why for one, why in missing.items() if why in whys}, pause_s)
 
-    async def _refuse(self, due: Sequence[Correction], why: str) -> None:
+    async def _refuse(self, due: Sequence[Correction], why: str = NEVER_ARCHIVED) -> None:
         if not due:
             return
         async with transaction(self.pool) as tx:
@@ -251,10 +208,14 @@ class Correcting:
         _note(refused)
 
 
+def _folder_of(one: Correction) -> Folder:
+    return bucket_of(one.tenant_id), day_number(one.time_us)
+
+
 def _has_passed(covered: Sequence[Covered], requested_at: datetime) -> bool:
     """Return whether the archive holds all that was counted when the request was made."""
     until_ms = microseconds(requested_at + SKEW) // 1000
-    return all(one.archived_to >= one.counted_to or one.archived_at_ms > until_ms for one in covered)
+    return bool(covered) and all(one.archived_to >= one.counted_to or one.archived_at_ms > until_ms for one in covered)
 
 
 def _note(decided: Sequence[Decision]) -> None:

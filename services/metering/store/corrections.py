@@ -151,7 +151,8 @@ async def answer(tx: Tx, answers: Sequence[Answer]) -> None:
 
 async def put_off(tx: Tx, waits_for: Mapping[UUID, str], pause_s: float) -> None:
     """Have these requests looked at again after a pause, and say what they wait for."""
-    await tx.execute(_PUT_OFF, list(waits_for), list(waits_for.values()), pause_s)
+    if waits_for:
+        await tx.execute(_PUT_OFF, list(waits_for), list(waits_for.values()), pause_s)
 
 
 async def adjust(tx: Tx, amounts: Sequence[CorrectedAmount]) -> None:

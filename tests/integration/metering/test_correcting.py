@@ -20,7 +20,7 @@ from libs.store.pool import transaction
 from services.metering.domain.comparing import Verdict
 from services.metering.domain.gauges import Span
 from services.metering.domain.identity import Fingerprints
-from services.metering.handlers.correcting import Asking, Listed
+from services.metering.handlers.asking import Asking, Listed
 from services.metering.handlers.recomputing import Asked, Recomputation
 from services.metering.settings import MeteringSettings
 from services.metering.store import corrections, ids

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from libs.access.keys import ApiKey
@@ -28,6 +30,7 @@ from services.metering.handlers.recomputing import Asked, Recomputation
 from services.metering.settings import MeteringSettings
 from services.metering.store import ids
 from services.metering.store.archive.folder import ArchiveFolder
+from services.metering.store.fence import hold_fence
 from tests.support.archive import until_archived
 from tests.support.conditions import eventually
 from tests.support.corrections import ask, corrector
@@ -238,3 +241,68 @@ async def test_of_two_that_ask_at_once_both_are_kept_in_order_or_one_is_told_to_
     await until_answered(world.pool)
     numbers = await world.pool.fetch("SELECT number FROM usage_correction ORDER BY number")
     assert [row["number"] for row in numbers] == list(range(1, statuses.count(202) + 1))
+
+
+async def test_a_correction_that_the_store_refuses_holds_up_no_other(world: World) -> None:
+    tenant = await world.new_tenant()
+    key = await corrector(world, tenant)
+    names = [str(number) for number in range(9)]
+    await world.send(tenant, *(world.event(tenant, name, 5) for name in names))
+    await world.until_total(tenant, 45)
+    await world.ask_close(world.close_of(tenant))
+    await world.until_closed(tenant)
+    async with transaction(world.pool) as tx:
+        # Whoever answers waits for the fence: all nine are answered at once, and one of them finds its row taken.
+        await hold_fence(tx)
+        asked_for = [(await ask(world, key, name)).json()["correction_id"] for name in names]
+        await tx.execute(
+            "INSERT INTO usage_adjustment (tenant_id, metric, window_start, key, close_id, period, value, unit, "
+            "reason) SELECT tenant_id, metric, window_start, $1::uuid, 'c', 'p', 0, '1', 'void' FROM usage_window",
+            asked_for[4],
+        )
+    await until_answered(world.pool)
+    found = [(await world.get(f"/v1/corrections/{one}", key)).json() for one in asked_for]
+    assert [one["state"] for one in found] == ["applied"] * 4 + ["refused"] + ["applied"] * 4
+    assert await world.pool.fetchval("SELECT sum(value) FROM usage_adjustment") == -40
+
+
+async def test_a_damaged_file_holds_up_only_the_events_that_lie_in_it(
+    world: World, archiving: MeteringSettings, clock: ManualClock
+) -> None:
+    tenant = await world.new_tenant()
+    key = await corrector(world, tenant)
+    yesterday = rfc3339(clock.now() - timedelta(days=1))
+    await world.send(tenant, world.event(tenant, "new", 5), world.event(tenant, "old", 7, time=yesterday))
+    await world.until_total(tenant, 12)
+    await until_archived(world.bus, world.pool)
+    [file] = (archiving.archive_folder / "usage").glob("day=2026-11-23/*/*.parquet")
+    whole = file.read_bytes()
+    file.write_bytes(b"nothing of the kind")
+    await asked(world, key, "old", None)
+    await asked(world, key, "new", None)
+    await world.until_total(tenant, 7)
+    [old] = (await world.get("/v1/corrections", key, source="test", id="old")).json()["items"]
+    assert (old["state"], old["waits_for"]) == ("requested", "the archive, which cannot be read")
+    file.write_bytes(whole)
+    await world.pool.execute("UPDATE usage_correction_waiting SET looked_at_next = now()")
+    await world.until_total(tenant, 0)
+
+
+async def test_an_archived_event_that_was_changed_corrects_nothing(world: World, archiving: MeteringSettings) -> None:
+    tenant = await world.new_tenant()
+    key = await corrector(world, tenant)
+    await world.send(tenant, world.event(tenant, "1", 5))
+    await world.until_total(tenant, 5)
+    await until_archived(world.bus, world.pool)
+    [file] = (archiving.archive_folder / "usage").glob("*/*/*.parquet")
+    rows = pq.read_table(file, partitioning=None)
+    forged = pa.array(['{"maestro.ingest.events":9}'], pa.string())
+    pq.write_table(rows.set_column(rows.schema.get_field_index("attributes"), "attributes", forged), file)
+    await asked(world, key, "1", None)
+
+    async def says_so() -> bool:
+        [one] = (await world.get("/v1/corrections", key)).json()["items"]
+        return bool(one["waits_for"] == "the archive, whose row is not what was counted")
+
+    await eventually(says_so, "the correction says what is wrong")
+    assert await world.total(tenant) == 5
