@@ -24,10 +24,10 @@ from services.metering.domain.archiving import bucket_of, day_number, day_of
 from services.metering.domain.correcting import Correction, Decision, Last, changes, corrected, decide, effects
 from services.metering.domain.events import UsageEvent
 from services.metering.domain.identity import Fingerprints
-from services.metering.domain.meters import Meters
+from services.metering.domain.versions import MeterBook
 from services.metering.errors import ArchiveDamaged
 from services.metering.handlers.reading import ARCHIVE_CONSUMER, SHARDS_CONSUMER, SHARDS_TOPIC, Reading
-from services.metering.store import corrections, gauges, windows
+from services.metering.store import corrections, gauges, meters, windows
 from services.metering.store.archive import snapshot
 from services.metering.store.archive.folder import ArchiveFolder
 from services.metering.store.archive.reading import Wanted, find
@@ -78,7 +78,7 @@ class Correcting:
     reading: Reading
     pool: Pool
     folder: ArchiveFolder
-    meters: Meters
+    meters: MeterBook
     fingerprints: Fingerprints
 
     async def turn(self) -> bool:
@@ -168,7 +168,7 @@ class Correcting:
 
     async def _apply(self, due: Sequence[Correction], originals: Mapping[bytes, UsageEvent]) -> None:
         async with transaction(self.pool) as tx:
-            await share_fence(tx)
+            await meters.follow(tx, self.meters, await share_fence(tx))
             held = await corrections.take(tx, [one.correction_id for one in due])
             mine = [one for one in due if one.correction_id in held]
             if not mine:
