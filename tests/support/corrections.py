@@ -9,6 +9,7 @@ import httpx
 from libs.access.keys import ApiKey
 from libs.access.scopes import DEFAULT_SCOPES
 from libs.schemas.values import TenantId
+from tests.support.archive import until_archived
 from tests.support.conditions import eventually
 from tests.support.metering_world import Json, World
 
@@ -41,7 +42,8 @@ async def answered(world: World, key: ApiKey, asked: httpx.Response) -> Json:
 
 
 async def correct(world: World, key: ApiKey, event_id: str, data: Json | None = None, **more: Any) -> Json:
-    """Ask, and return the answer."""
+    """Ask once all is archived, so that nothing waits; return the answer."""
+    await until_archived(world.bus, world.pool)
     return await answered(world, key, await ask(world, key, event_id, data, **more))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
@@ -22,6 +22,9 @@ from services.metering.store.ids import Standing
 
 Place = tuple[datetime, UUID]
 """When a correction was asked for, and its id: the order of lists."""
+
+_LAST_PLACE: Final = datetime.max.replace(tzinfo=UTC)
+_LAST_ID: Final = UUID(int=2**128 - 1)
 
 
 class Asked(NamedTuple):
@@ -202,10 +205,14 @@ async def before_place(
     tx: Tx, tenants: Collection[str] | None, key: bytes | None, place: Place | None, limit: int
 ) -> list[Kept]:
     """Return corrections of these tenants (None: of all), of one event where a key is given, the newest first."""
-    at, correction_id = place or (None, None)
-    named = None if tenants is None else list(tenants)
-    event = None if key is None else pgproto.UUID(key)
-    return [_kept(row) for row in await tx.fetch(_LIST, named, event, at, correction_id, limit)]
+    at, correction_id = place or (_LAST_PLACE, _LAST_ID)
+    if key is not None:
+        rows = await tx.fetch(_LIST_OF_EVENT, at, correction_id, limit, pgproto.UUID(key))
+    elif tenants is not None:
+        rows = await tx.fetch(_LIST_OF_TENANTS, at, correction_id, limit, list(tenants))
+    else:
+        rows = await tx.fetch(_LIST, at, correction_id, limit)
+    return [_kept(row) for row in rows]
 
 
 def _uuid(found: pgproto.UUID) -> UUID:
@@ -342,9 +349,7 @@ LEFT JOIN usage_correction_waiting USING (correction_id)
 """
 _OF_EVENT: Final = f"{_SHOWN} WHERE mine.key = $1 ORDER BY mine.number"
 _BY_ID: Final = f"{_SHOWN} WHERE correction_id = $1"
-_LIST: Final = f"""
-{_SHOWN}
-WHERE ($1::text[] IS NULL OR mine.tenant_id = ANY($1)) AND ($2::uuid IS NULL OR mine.key = $2)
-  AND ($3::timestamptz IS NULL OR (requested_at, correction_id) < ($3, $4::uuid))
-ORDER BY requested_at DESC, correction_id DESC LIMIT $5
-"""
+_BEFORE: Final = "(requested_at, correction_id) < ($1, $2) ORDER BY requested_at DESC, correction_id DESC LIMIT $3"
+_LIST: Final = f"{_SHOWN} WHERE {_BEFORE}"
+_LIST_OF_EVENT: Final = f"{_SHOWN} WHERE mine.key = $4 AND {_BEFORE}"
+_LIST_OF_TENANTS: Final = f"{_SHOWN} WHERE mine.tenant_id = ANY($4::text[]) AND {_BEFORE}"

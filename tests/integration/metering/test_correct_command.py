@@ -15,6 +15,7 @@ from libs.runtime.clock import ManualClock
 from libs.schemas.values import TenantId
 from services.metering.cli import main
 from services.metering.settings import MeteringSettings
+from tests.support.archive import until_archived
 from tests.support.metering_world import World, metering_world
 
 Run = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -40,6 +41,7 @@ async def tenant(world: World) -> TenantId:
     found = await world.new_tenant()
     await world.send(found, world.event(found, "7", 5, source="shop"))
     await world.until_total(found, 5)
+    await until_archived(world.bus, world.pool)
     return found
 
 

@@ -123,6 +123,7 @@ async def test_corrections_that_came_together_are_answered_in_order(
 ) -> None:
     await world.send(tenant, world.event(tenant, "1", 5))
     await world.until_total(tenant, 5)
+    await until_archived(world.bus, world.pool)
     asked = [await ask(world, key, "1", {"maestro.ingest.events": amount}) for amount in (7, 8, 9)]
     found = [await answered(world, key, one) for one in asked]
     assert [(amounts(one["before"]), amounts(one["after"])) for one in found] == [
