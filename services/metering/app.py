@@ -42,28 +42,35 @@ from services.metering.consumer import (
     foreign_subscription,
     keep_archiving,
     keep_correcting,
+    keep_looking,
     keep_merging,
     repeat,
+    overflow_consumer,
+    overflow_subscription,
     shard_consumer,
     stand_alone,
 )
+from services.metering.domain.accounts import Accounts
 from services.metering.domain.foreign import READERS
 from services.metering.domain.identity import Fingerprints
 from services.metering.domain.versions import MeterBook
 from services.metering.handlers.archiving import Archive
 from services.metering.handlers.asking import Asking
+from services.metering.handlers.awaiting import Awaited
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.closing import Closing, show_waiting
 from services.metering.handlers.correcting import Correcting
 from services.metering.handlers.correcting import show_waiting as show_corrections
+from services.metering.handlers.dividing import Divider
 from services.metering.handlers.edge import Gate, UsageEdge
 from services.metering.handlers.explaining import Explaining
 from services.metering.handlers.known_ids import KnownIds
 from services.metering.handlers.merging import Merger
 from services.metering.handlers.meter_versions import LOOK_PAUSE_S, Keeping, MeterDesk
+from services.metering.handlers.overflowing import Overflow
 from services.metering.handlers.publishing import Publishing
 from services.metering.handlers.queries import Queries
-from services.metering.handlers.reading import Reading
+from services.metering.handlers.reading import OVERFLOW_TOPIC, Reading
 from services.metering.handlers.routing import Keyring, Router
 from services.metering.settings import MeteringSettings, meters_in_force
 from services.metering.store import MIGRATIONS, ids
@@ -95,7 +102,8 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             await keeping.begin(shipped)
             reading = Reading(bus, pool, clock, tuple(settings.bound_topics))
             publishing = Publishing(bus, pool, clock, settings.region)
-            edge = UsageEdge(bus, fingerprints, meters, clock, settings.region)
+            divider = Divider(bus, settings.region, _accounts(settings))
+            edge = UsageEdge(bus, fingerprints, meters, clock, divider)
             routers = list(_routers(settings, edge, pool, directory))
             vitals = _vitals(bus, pool, clock, instance, routers)
             owners = [_owner(bus, pool, settings, meters, number) for number in range(SHARD_MEMBERS)]
@@ -104,7 +112,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 **{f"consumer of usage-shards {at}": one.consumer.run() for at, one in enumerate(owners)},
                 **{f"merger of ids {at}": keep_merging(one.merger) for at, one in enumerate(owners)},
                 "consumer of close-requests": close_consumer(bus, pool, instance).run(),
-                "closer": Closer(reading, pool, Closing(meters, clock)).run(),
+                "closer": Closer(reading, pool, Closing(meters, clock), Awaited(reading)).run(),
                 "corrector": keep_correcting(
                     Correcting(reading, pool, ArchiveFolder(settings.archive_folder), meters, fingerprints)
                 ),
@@ -112,6 +120,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
                 "teller": Teller(reading, pool, meters, publishing).run(),
                 "meters": repeat("reading the meters", keeping.turn, LOOK_PAUSE_S),
                 "forgetter": Forgetter(reading, pool, [one.known for one in owners]).run(),
+                "isolation": keep_looking(divider, reading),
                 "vitals": vitals.run(),
             }
             for name, work in works.items():
@@ -119,7 +128,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             await stack.enter_async_context(fed(directory, bus))
             app.state.door = await stack.enter_async_context(open_door(settings, directory, clock))
             app.state.gate = Gate()
-            await _start_beside(stack, settings, bus, pool, meters, routers)
+            await _start_beside(stack, settings, edge, pool, routers)
             app.state.edge = edge
             app.state.meter_desk = MeterDesk(pools.api, clock, meters)
             app.state.queries = Queries(pools.api, replace(reading, pool=pools.api), fingerprints)
@@ -172,25 +181,35 @@ def _vitals(bus: Bus, pool: Pool, clock: Clock, instance: str, routers: Sequence
         service="metering",
         clock=clock,
         also=[show_waiting, show_corrections, Keyring(routers).show],
-        forwarded=[foreign_subscription(router.topic, instance) for router in routers],
+        forwarded=[
+            *(foreign_subscription(router.topic, instance) for router in routers),
+            overflow_subscription(instance),
+        ],
     )
 
 
 async def _start_beside(
-    stack: AsyncExitStack,
-    settings: MeteringSettings,
-    bus: Bus,
-    pool: Pool,
-    meters: MeterBook,
-    routers: Sequence[Router],
+    stack: AsyncExitStack, settings: MeteringSettings, edge: UsageEdge, pool: Pool, routers: Sequence[Router]
 ) -> None:
-    """Start what stands still by itself and stops nothing else: the routers, and the archiver."""
+    """Start what stands still by itself and stops nothing else: routers, the forwarder, and the archiver."""
+    bus = edge.bus
     for router in routers:
         work = stand_alone(router.topic, partial(_route, bus, settings.instance, router))
         await stack.enter_async_context(background(f"router of {router.topic}", work))
+    work = stand_alone(OVERFLOW_TOPIC, partial(_forward, bus, settings.instance, Overflow(edge.divider, pool)))
+    await stack.enter_async_context(background(f"forwarder of {OVERFLOW_TOPIC}", work))
     if settings.archive:
-        work = keep_archiving(partial(_archive, bus, pool, settings, meters))
+        work = keep_archiving(partial(_archive, bus, pool, settings, edge.meters))
         await stack.enter_async_context(background("archiver", work))
+
+
+def _accounts(settings: MeteringSettings) -> Accounts:
+    return Accounts(
+        first=settings.first_waiting_events,
+        most_diverted=settings.most_diverted_events,
+        weights={str(tenant): weight for tenant, weight in settings.tenant_weights.items()},
+        is_fair=settings.fair_share,
+    )
 
 
 def _routers(settings: MeteringSettings, edge: UsageEdge, pool: Pool, directory: Directory) -> Iterator[Router]:
@@ -206,6 +225,10 @@ def _routers(settings: MeteringSettings, edge: UsageEdge, pool: Pool, directory:
 
 async def _route(bus: Bus, instance: str, router: Router) -> None:
     await foreign_consumer(bus, instance, router).run()
+
+
+async def _forward(bus: Bus, instance: str, overflow: Overflow) -> None:
+    await overflow_consumer(bus, instance, overflow).run()
 
 
 async def _archive(bus: Bus, pool: Pool, settings: MeteringSettings, meters: MeterBook) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from random import SystemRandom
 from typing import Final
 
@@ -16,7 +17,6 @@ from libs.bus.forwarder import Forwarder
 from libs.bus.lots import LotBounds, LotConsumer
 from libs.bus.offsets import Replaced
 from libs.bus.ports import Bus
-from libs.bus.records import TopicPartition
 from libs.bus.routes import Routes
 from libs.bus.subscription import Subscription
 from libs.runtime.errors import Rejected, Unavailable
@@ -25,19 +25,21 @@ from libs.schemas.events import CloseRequested
 from libs.schemas.values import microseconds
 from libs.store.pool import Pool, transaction
 from services.metering import metrics
-from services.metering.domain.closing import has_counted
 from services.metering.domain.intake import DEDUP_HORIZON
 from services.metering.domain.meters import Meter, Meters
 from services.metering.handlers.archiving import Archive
+from services.metering.handlers.awaiting import Awaited
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.clearing import clear_away
 from services.metering.handlers.closing import Closing, on_close_requested
 from services.metering.handlers.correcting import Correcting
+from services.metering.handlers.dividing import LOOK_S, Divider
 from services.metering.handlers.integrating import integrate_due
 from services.metering.handlers.known_ids import KnownIds
 from services.metering.handlers.merging import Merger
+from services.metering.handlers.overflowing import Overflow
 from services.metering.handlers.publishing import MAX_WINDOWS, Publishing
-from services.metering.handlers.reading import ARCHIVE_PURPOSE, SHARDS_TOPIC, Reading
+from services.metering.handlers.reading import ARCHIVE_PURPOSE, OVERFLOW_TOPIC, SHARDS_TOPIC, Reading, router_of
 from services.metering.handlers.routing import Router
 from services.metering.store import closes, runs
 from services.metering.store.closes import OpenRequest
@@ -47,6 +49,7 @@ CLOSES_TOPIC: Final = "close-requests"
 
 MAX_RECORDS: Final = 20_000  # of one batch, about the bytes of a fetch: ten times less took twice as long an event
 MAX_ARCHIVED_RECORDS: Final = 2_000  # of one fetch; a lot holds many, and is bound by its bytes
+MAX_OVERFLOW_RECORDS: Final = 100  # of one fetch, shared out by turns: 20,000 events, a fifth of a second of owners
 MAX_FOREIGN_RECORDS: Final = 500  # of one fetch, as many requests as an edge takes in a second or so; each may be large
 STAND_PAUSE_S: Final = 60.0  # longer than the session of a member: then the group is empty, and its offset can be reset
 CLOSE_PAUSE_S: Final = 0.2  # how long a close that can be done may lie; one index look-up each time
@@ -86,6 +89,22 @@ def foreign_subscription(topic: str, instance: str) -> Subscription:
 def foreign_consumer(bus: Bus, instance: str, router: Router) -> Forwarder:
     """Return the consumer of a foreign topic."""
     return Forwarder(bus, foreign_subscription(router.topic, instance), router.route)
+
+
+def overflow_subscription(instance: str) -> Subscription:
+    """Return what the forwarder of usage-overflow reads; how far it is lies in the broker."""
+    of, topics = router_of(OVERFLOW_TOPIC).removeprefix(f"{SERVICE}."), (OVERFLOW_TOPIC,)
+    return Subscription(SERVICE, of, topics, instance, max_records=MAX_OVERFLOW_RECORDS, kept_in="broker")
+
+
+def overflow_consumer(bus: Bus, instance: str, overflow: Overflow) -> Forwarder:
+    """Return the consumer of usage-overflow."""
+    return Forwarder(bus, overflow_subscription(instance), overflow.forward)
+
+
+async def keep_looking(divider: Divider, reading: Reading) -> None:
+    """Look until cancelled how far owners are, so that no tenant puts too much in front of others."""
+    await repeat("looking how far usage is counted", partial(divider.look, reading), LOOK_S)
 
 
 def archiver(bus: Bus, pool: Pool, instance: str, archive: Archive, bounds: LotBounds) -> LotConsumer:
@@ -159,8 +178,7 @@ class Closer:
     reading: Reading
     pool: Pool
     closing: Closing
-    _foreign_ends: dict[str, Mapping[TopicPartition, int]] = field(default_factory=dict)
-    _ends: dict[str, Mapping[int, int]] = field(default_factory=dict)
+    awaited: Awaited
 
     async def run(self) -> None:
         """Close until cancelled."""
@@ -170,34 +188,14 @@ class Closer:
         """Close what can be closed now; return whether more of it may wait."""
         async with transaction(self.pool) as tx:
             waiting = await closes.open_requests(tx, MAX_CLOSES)
-        await self._find_ends({one.request.close_id for one in waiting})
+        await self.awaited.look(waiting)
         if not waiting:
             return False
         progress = await self.reading.progress()
         reached = {partition: one.reached for partition, one in progress.items()}
-        ready = [one for one in waiting if self._is_counted(one.request.close_id, reached)]
+        ready = [one for one in waiting if self.awaited.is_counted(one.request.close_id, reached)]
         done = [await self._close(one) for one in ready]
         return any(done)
-
-    async def _find_ends(self, close_ids: set[str]) -> None:
-        """Learn up to where usage is to be routed and counted before each of these closes, and forget all others."""
-        foreign = {close_id: ends for close_id, ends in self._foreign_ends.items() if close_id in close_ids}
-        known = {close_id: ends for close_id, ends in self._ends.items() if close_id in close_ids}
-        if fresh := close_ids - foreign.keys():
-            # Asked after the requests were seen: what was acknowledged before them lies before these ends.
-            foreign |= dict.fromkeys(fresh, await self.reading.foreign_ends())
-        if unrouted := close_ids - known.keys():
-            routed = {source: one.reached for source, one in (await self.reading.routed()).items()}
-            passed = {close_id for close_id in unrouted if has_counted(routed, foreign[close_id])}
-            if passed:
-                # Asked after that was routed: it lies before these ends too.
-                known |= dict.fromkeys(passed, await self.reading.ends())
-            if held := fresh - passed:
-                _log.info("%d closes wait for what lies on foreign topics to be routed", len(held))
-        self._foreign_ends, self._ends = foreign, known
-
-    def _is_counted(self, close_id: str, reached: Mapping[int, int]) -> bool:
-        return close_id in self._ends and has_counted(reached, self._ends[close_id])
 
     async def _close(self, one: OpenRequest) -> bool:
         request = one.request
@@ -229,12 +227,14 @@ class Teller:
 
     async def turn(self) -> bool:
         """Tell all that changed until now. Returns False: there is never more before the pause is over."""
-        watermark_at = await self.reading.watermark()
+        watermarks = await self.reading.watermarks()
+        # Up to the furthest: where a level comes later than that, it is integrated again from there.
+        watermark_at = watermarks.greatest()
         if watermark_at is not None:
             for meter in self.meters.gauges().values():
                 await self._integrate(meter, watermark_at)
         told = 0
-        while (count := await self.publishing.turn(watermark_at)) == MAX_WINDOWS:
+        while (count := await self.publishing.turn(watermarks)) == MAX_WINDOWS:
             told += count
         await asyncio.sleep(told / TELL_WINDOWS_S)
         return False
@@ -264,7 +264,7 @@ class Forgetter:
 
     async def turn(self) -> bool:
         """Forget runs that are old enough, clear one lot away; return whether there may be more."""
-        watermark_at = await self.reading.watermark()
+        watermark_at = (await self.reading.watermarks()).least()
         if watermark_at is not None:
             async with transaction(self.pool) as tx:
                 forgotten = await runs.forget_before(tx, microseconds(watermark_at - DEDUP_HORIZON))

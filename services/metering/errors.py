@@ -141,6 +141,14 @@ class IntakeFull(Unavailable):
     title = "The edge is full"
 
 
+class TooMuchWaiting(Unavailable):
+    """So much of the tenant's usage waits to be counted that it has to come back with more; others need not."""
+
+    code = "too_much_waiting"
+    status = 429
+    title = "Too much of the tenant's usage waits to be counted"
+
+
 class FrozenWindowTouched(Broken):
     """A write met a window of a closed period: the fence between batches and closes does not hold."""
 

@@ -34,6 +34,26 @@ ADJUSTMENTS: Final = _METER.create_counter(
 WINDOWS_PUBLISHED: Final = _METER.create_counter(
     "maestro.metering.windows.published", unit="{window}", description="totals told on usage-windows"
 )
+OVERFLOW_EVENTS: Final = _METER.create_counter(
+    "maestro.metering.overflow.events",
+    unit="{event}",
+    description="events beyond a tenant's share, by `step` (diverted to usage-overflow, forwarded) and its `weight`",
+)
+WAITING_BOUND: Final = Snapshot(
+    _METER,
+    "maestro.metering.waiting.bound",
+    unit="{event}",
+    description="events of this process that may wait for shard owners before tenants are held to their shares",
+)
+WAITING_EVENTS: Final = Snapshot(
+    _METER,
+    "maestro.metering.waiting.events",
+    unit="{event}",
+    description="events that this process wrote to usage-shards and that are not counted",
+)
+WAITING_AGE: Final = Snapshot(
+    _METER, "maestro.metering.waiting.age", unit="s", description="how long the oldest of these waits, about"
+)
 CLOSES_WAITING: Final = Snapshot(
     _METER, "maestro.metering.closes.waiting", unit="{close}", description="closes asked for and not yet done"
 )
@@ -89,3 +109,10 @@ ARCHIVE_STANDS: Final = Snapshot(
     unit="",
     description="1 from when the archiver could not go on until it keeps a lot again; the log says why; else 0",
 )
+
+
+def show_isolation(bound: float, waiting: int, waited_s: float) -> None:
+    """Show how many events may wait for shard owners, how many do, and for how long."""
+    WAITING_BOUND.replace("metering", [({}, bound)])
+    WAITING_EVENTS.replace("metering", [({}, waiting)])
+    WAITING_AGE.replace("metering", [({}, waited_s)])

@@ -98,6 +98,7 @@ class TraceService:
         forwarded = [said["x-forwarded-for"]] if "x-forwarded-for" in said else []
         caller = await self.door.admit(said.get("authorization"), address, forwarded)
         caller.require("usage:write")
+        self.edge.require_room(caller)
         with self.gate.enter(sender_of(caller)) as load:
             received = load.received(await _receive(messages, self.gate.receive_s))
             body = load.inflated(received, "gzip" if received.startswith(_GZIP_MAGIC) else "")

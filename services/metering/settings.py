@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from libs.access.keys import KEY_ID
 from libs.runtime.errors import Broken
 from libs.runtime.settings import ServiceSettings
+from libs.schemas.values import TenantId
 from services.metering.domain.foreign import EVENTS_TOPIC, SPANS_TOPIC
 from services.metering.domain.meters import Meters, meters_of
 
@@ -34,6 +35,19 @@ class MeteringSettings(ServiceSettings):
         64 * 1024 * 1024, ge=1, description="a lot of events is written once it takes so much memory; files are smaller"
     )
     archive_max_age_s: float = Field(60.0, gt=0, description="a lot is written after so long, however little it holds")
+
+    fair_share: bool = Field(True, description="let no tenant put much more than its share in front of others")
+    first_waiting_events: int = Field(
+        30_000,
+        ge=1,
+        description="events that may wait for shard owners before their speed is known: three seconds of the slowest",
+    )
+    most_diverted_events: int = Field(
+        2_000_000, ge=1, description="events of a tenant that may wait on usage-overflow before edges answer 429"
+    )
+    tenant_weights: dict[TenantId, Annotated[int, Field(ge=1, le=1_000)]] = Field(
+        {}, description="JSON: shares of tenants that are to have more than one"
+    )
 
     @property
     def archive_folder(self) -> Path:

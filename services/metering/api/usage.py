@@ -33,7 +33,15 @@ from services.metering.domain.intake import Intake, Taken, Verdict
 from services.metering.domain.modes import media_of, reader_of
 from services.metering.domain.spans import from_protobuf
 from services.metering.domain.spans_json import from_json
-from services.metering.errors import BadBody, BadQuery, BodyTooLarge, BodyTooSlow, IntakeFull, UnsupportedMedia
+from services.metering.errors import (
+    BadBody,
+    BadQuery,
+    BodyTooLarge,
+    BodyTooSlow,
+    IntakeFull,
+    TooMuchWaiting,
+    UnsupportedMedia,
+)
 from services.metering.handlers.edge import Gate, Load, UsageEdge, sender_of
 from services.metering.handlers.explaining import Explaining
 from services.metering.handlers.queries import Queries, Question, Total
@@ -43,7 +51,9 @@ from services.metering.store.ids import History
 EVENTS_PATH: Final = "/v1/events/"
 _LENGTH_DIGITS: Final = 12  # of a content-length that is worth reading
 
-INTAKE_REFUSALS: Final = refusals(BadBody, Forbidden, BodyTooSlow, BodyTooLarge, UnsupportedMedia, IntakeFull)
+INTAKE_REFUSALS: Final = refusals(
+    BadBody, Forbidden, BodyTooSlow, BodyTooLarge, UnsupportedMedia, IntakeFull, TooMuchWaiting
+)
 
 router = StrictRouter()
 
@@ -194,6 +204,7 @@ FromArchive = Annotated[Explaining, Depends(explaining_of)]
 async def export_traces(request: Request, caller: Caller, edge: Edge, gate: Bounded) -> Response:
     """Take an OTLP export of spans, protobuf or JSON; answer in the same encoding, once usage is durable."""
     caller.require("usage:write")
+    edge.require_room(caller)
     media = _media_of(request)
     if media not in {JSON, PROTOBUF}:
         raise UnsupportedMedia(f"content-type {media[:64]!r}: send {PROTOBUF} or {JSON}")
@@ -214,6 +225,7 @@ async def export_traces(request: Request, caller: Caller, edge: Edge, gate: Boun
 async def ingest_events(request: Request, caller: Caller, edge: Edge, gate: Bounded) -> Response:
     """Take CloudEvents (structured, batch or binary): 204 where all are taken, else 207 with a verdict for each."""
     caller.require("usage:write")
+    edge.require_room(caller)
     read = _reader_of(request)
     async with _body_of(request, gate, sender_of(caller)) as body:
         taken = read(edge.intake(caller.tenant), body)

@@ -1,7 +1,8 @@
 """The records of usage-shards: a version byte, then the MessagePack list of events of one partition.
 
 Version 1 is the field order of UsageEvent; later fields are appended with a default, so that old records stay readable.
-A record holds events of one partition only and stays under the bound of its topic.
+A record holds events of one partition only and stays under the bound of its topic. Those of usage-overflow hold events
+of one tenant, for any partition.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from services.metering.errors import BadShardRecord
 
 VERSION: Final = b"\x01"
 MAX_RECORD_BYTES: Final = 524_288  # a quarter of the topic's bound: a fetch then always makes progress in small steps
+MAX_LOT_EVENTS: Final = 200  # that go from usage-overflow at once: what the slowest owners may have in front of them
+MAX_LOT_BYTES: Final = 131_072
 _ARRAY32: Final = b"\xdd"  # MessagePack: an array whose length has four bytes
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -45,11 +48,17 @@ def encode(events: Iterable[UsageEvent], partitions: int) -> list[tuple[int, byt
     return [(partition, _value(chunk)) for partition, parts in sorted(by_partition.items()) for chunk in _chunks(parts)]
 
 
-def _chunks(parts: list[bytes]) -> Iterator[list[bytes]]:
+def encode_whole(events: Iterable[UsageEvent]) -> list[bytes]:
+    """Return the values of records of usage-overflow: these events in their order, in lots that are passed on whole."""
+    parts = [_ENCODER.encode(event) for event in events]
+    return [_value(chunk) for chunk in _chunks(parts, MAX_LOT_BYTES, MAX_LOT_EVENTS)]
+
+
+def _chunks(parts: list[bytes], most_bytes: int = MAX_RECORD_BYTES, most: int = BOUNDS.events) -> Iterator[list[bytes]]:
     chunk: list[bytes] = []
     size = 0
     for part in parts:
-        if chunk and size + len(part) > MAX_RECORD_BYTES:
+        if chunk and (size + len(part) > most_bytes or len(chunk) == most):
             yield chunk
             chunk, size = [], 0
         chunk.append(part)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from libs.schemas.values import from_microseconds
+from services.metering.domain.accounts import overflow_partition_of
 from services.metering.domain.closing import has_counted
 
 # How long honest usage may be under way before it is durable: a stock SDK's export interval; clocks differ by less.
@@ -46,34 +47,109 @@ def _mark(progress: Progress | None, end: int, asked_at: datetime) -> datetime |
     return from_microseconds(progress.appended_at_ms * 1000) - SKEW
 
 
+Marks = Mapping[int, datetime]
+"""By partition of usage-overflow: up to when usage of its tenants has got somewhere. Absent where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watermarks:
+    """Up to when all usage is counted, by partition of usage-overflow: each tenant has its own there.
+
+    So the backlog of one tenant makes the totals of those incomplete that share its partition, and of nobody else.
+    """
+
+    marks: Marks
+    partitions: int
+
+    def of(self, tenant_id: str) -> datetime | None:
+        """Return up to when all usage of the tenant is counted, None while that is not known."""
+        return self.marks.get(overflow_partition_of(tenant_id, self.partitions)) if self.partitions else None
+
+    def least(self) -> datetime | None:
+        """Return up to when all usage of every tenant is counted, None while that is not known."""
+        return min(self.marks.values()) if self.partitions and len(self.marks) == self.partitions else None
+
+    def greatest(self) -> datetime | None:
+        """Return up to when all usage of some tenants is counted, None while that is not known."""
+        return max(self.marks.values(), default=None)
+
+
+def overflowed(forwarded: Mapping[int, Progress], ends: Mapping[int, int], asked_at: datetime) -> Marks:
+    """Return up to when what edges wrote to usage-overflow is forwarded, see `watermark`."""
+    marks = {partition: _mark(forwarded.get(partition), end, asked_at) for partition, end in ends.items()}
+    return {partition: mark for partition, mark in marks.items() if mark is not None}
+
+
+def earlier(some: Marks, others: Marks) -> Marks:
+    """Return the earlier of two marks for every partition where both are known."""
+    return {partition: min(mark, others[partition]) for partition, mark in some.items() if partition in others}
+
+
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    routed_to: datetime
+    marks: Marks
     ends: Mapping[int, int]
+
+    def is_news_to(self, marks: Marks) -> bool:
+        """Return whether `marks` say more than this, by so much that it is worth remembering."""
+        return any(
+            partition not in self.marks or mark >= self.marks[partition] + SPACING for partition, mark in marks.items()
+        )
 
 
 class Carried:
-    """The router's watermark, carried through usage-shards: a mark of the router holds once that is counted.
+    """Marks of what feeds usage-shards, carried through it: they hold once all is counted that lay there after them.
 
-    What the router appends now may have lain on its topic for hours, so an append time on usage-shards says nothing of
-    it. But all that the router had done by some instant lies before the ends of usage-shards as they were after it.
+    What is routed or forwarded now may have lain elsewhere for hours, so an append time on usage-shards says nothing of
+    it. But all that was done by some instant lies before the ends of usage-shards as they were after it.
     """
 
     def __init__(self) -> None:
         """Know nothing."""
         self._stages: deque[_Stage] = deque()
-        self._counted_to: datetime | None = None
+        self._counted_to: dict[int, datetime] = {}
 
-    def note(self, routed_to: datetime, ends: Mapping[int, int]) -> None:
-        """Remember that the router was at `routed_to`, asked before usage-shards ended at `ends`."""
-        is_news = not self._stages or routed_to >= self._stages[-1].routed_to + SPACING
+    def note(self, marks: Marks, ends: Mapping[int, int]) -> None:
+        """Remember these marks, which were taken before usage-shards ended at `ends`."""
+        is_news = bool(marks) and (not self._stages or self._stages[-1].is_news_to(marks))
         if is_news and len(self._stages) < MAX_STAGES:
-            self._stages.append(_Stage(routed_to, ends))
+            self._stages.append(_Stage(marks, ends))
 
-    def counted_to(self, progress: Mapping[int, Progress]) -> datetime | None:
-        """Return up to when all that came by the router is counted, as far as usage-shards is: None if not known."""
+    def counted_to(self, progress: Mapping[int, Progress]) -> Marks:
+        """Return the marks up to which all is counted, as far as usage-shards is."""
         reached = {partition: one.reached for partition, one in progress.items()}
         while self._stages and has_counted(reached, self._stages[0].ends):
-            mark = self._stages.popleft().routed_to
-            self._counted_to = mark if self._counted_to is None else max(mark, self._counted_to)
-        return self._counted_to
+            for partition, mark in self._stages.popleft().marks.items():
+                self._counted_to[partition] = max(mark, self._counted_to.get(partition, mark))
+        return dict(self._counted_to)
+
+
+class Diverted:
+    """The routers' mark, carried through usage-overflow: what they wrote by then lies before its later ends."""
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._stages: deque[tuple[datetime, Mapping[int, int]]] = deque()
+        self._marks: dict[int, datetime] = {}
+
+    def note(self, routed_to: datetime | None, ends: Mapping[int, int]) -> None:
+        """Remember that the routers were at `routed_to`, asked before usage-overflow ended at `ends`."""
+        is_news = routed_to is not None and (not self._stages or routed_to >= self._stages[-1][0] + SPACING)
+        if routed_to is not None and is_news and len(self._stages) < MAX_STAGES:
+            self._stages.append((routed_to, ends))
+
+    def forwarded_to(
+        self, routed_to: datetime | None, forwarded: Mapping[int, Progress], ends: Mapping[int, int]
+    ) -> Marks:
+        """Return, of each partition, up to when all that came by the routers is forwarded; see `note`."""
+        reached = {partition: one.reached for partition, one in forwarded.items()}
+        self.note(routed_to, ends)
+        for partition, end in ends.items():
+            at = reached.get(partition, 0)
+            passed = [mark for mark, before in self._stages if before.get(partition, 0) <= at]
+            marks = [*passed, *([routed_to] if routed_to is not None and at >= end else [])]
+            if marks:
+                self._marks[partition] = max(*marks, self._marks.get(partition, marks[0]))
+        while self._stages and has_counted(reached, self._stages[0][1]):
+            self._stages.popleft()
+        return dict(self._marks)

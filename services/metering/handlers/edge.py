@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from libs.access.principal import Principal
 from libs.bus.ports import Bus
-from libs.bus.records import Headers, Message
 from libs.runtime.clock import Clock
 from libs.runtime.crashpoints import crash_point
-from libs.runtime.tracing import TRACEPARENT, current_traceparent
 from libs.schemas.values import microseconds
 from services.metering import metrics
 from services.metering.domain.bounds import BOUNDS
 from services.metering.domain.codings import UNENCODED, plain_pieces
 from services.metering.domain.events import UsageEvent
-from services.metering.domain.identity import Fingerprints, first_shard_of
+from services.metering.domain.identity import Fingerprints
 from services.metering.domain.intake import Intake, Taken, TenantOf
-from services.metering.domain.records import encode
 from services.metering.domain.versions import MeterBook
-from services.metering.errors import BodyTooLarge, IntakeFull
-from services.metering.handlers.reading import SHARDS_TOPIC
+from services.metering.errors import BodyTooLarge, IntakeFull, TooMuchWaiting
+from services.metering.handlers.dividing import Divider
 
 MAX_REQUESTS: Final = 128  # under way at once: each waits for one round trip to Kafka
 MAX_BYTES: Final = 64 * 1024 * 1024  # of bodies under way at once: what an edge may take of memory, about
 MAX_RECEIVE_S: Final = 10.0  # for a whole body to come: the largest at 7 Mbit/s; a slower sender sends smaller ones
 REQUEST_SHARE: Final = 4  # one sender holds at most this part of the requests under way, so that others find a place
+COME_BACK_S: Final = 5  # told to a tenant with too much waiting: a hundred thousand events are counted meanwhile
 BYTE_SHARE: Final = 2  # and this part of the bytes: four full bodies
 
 
@@ -125,7 +123,7 @@ class UsageEdge:
     fingerprints: Fingerprints
     meters: MeterBook
     clock: Clock
-    region: str
+    divider: Divider
 
     def intake(self, tenant_of: TenantOf, came_us: int | None = None) -> Intake:
         """Return what reads one request of the sender that `tenant_of` speaks for; it came now, or at `came_us`."""
@@ -137,23 +135,28 @@ class UsageEdge:
     async def keep(self, taken: Taken) -> None:
         """Return once the events are durable on all in-sync replicas; raise Unavailable where Kafka does not answer.
 
-        After an error some may be durable all the same: the sender repeats the request, and shard owners count each
-        event once.
+        Raises TooMuchWaiting where too much of a tenant's usage waits; that of other tenants in the request is durable
+        by then. After an error some may be durable all the same: the sender repeats the request, and shard owners count
+        each event once.
         """
-        if taken.events:
-            await self.publish(taken.events)
+        refused = self.divider.refused(taken.events)
+        kept = [event for event in taken.events if event.tenant_id not in refused] if refused else taken.events
+        if kept:
+            await self.publish(kept)
             crash_point("metering.edge_durable")
+        if refused:
+            detail = f"much usage of {len(refused)} tenants waits; send the same again"
+            raise TooMuchWaiting(detail, retry_after_s=COME_BACK_S)
         self.count(taken)
 
-    async def publish(self, events: Iterable[UsageEvent]) -> None:
-        """Return once the events are durable on usage-shards; raise Unavailable, see `keep`."""
-        partitions = await self.bus.partitions(SHARDS_TOPIC)
-        headers = self._headers()
-        messages = [
-            Message(SHARDS_TOPIC, str(first_shard_of(partition, partitions)).encode(), value, headers, partition)
-            for partition, value in encode(events, partitions)
-        ]
-        await self.bus.publisher.publish(messages)
+    def require_room(self, caller: Principal) -> None:
+        """Raise TooMuchWaiting where all that the caller sends would be refused: before its body is read."""
+        if caller.tenant_id is not None and self.divider.has_too_much(caller.tenant_id):
+            raise TooMuchWaiting("much of the tenant's usage waits; send the same again", retry_after_s=COME_BACK_S)
+
+    async def publish(self, events: Sequence[UsageEvent]) -> None:
+        """Return once the events are durable; raise Unavailable, see `keep`."""
+        await self.divider.publish(events)
 
     def count(self, taken: Taken) -> None:
         """Count the verdicts."""
@@ -161,8 +164,3 @@ class UsageEdge:
         metrics.EDGE_EVENTS.add(taken.unmetered_count, {"verdict": "unmetered"})
         for verdict in taken.rejected:
             metrics.EDGE_EVENTS.add(1, {"verdict": verdict.reason or ""})
-
-    def _headers(self) -> Headers:
-        traceparent = current_traceparent()
-        trace: Headers = () if traceparent is None else ((TRACEPARENT, traceparent.encode("ascii")),)
-        return (("maestro_region", self.region.encode("utf-8")), *trace)

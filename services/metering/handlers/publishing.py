@@ -20,6 +20,7 @@ from libs.schemas.events import WindowTotalled
 from libs.schemas.values import microseconds
 from libs.store.pool import Pool, transaction
 from services.metering import metrics
+from services.metering.domain.watermark import Watermarks
 from services.metering.store import windows
 from services.metering.store.fence import be_publisher
 from services.metering.store.windows import ChangedWindow
@@ -40,7 +41,7 @@ class Publishing:
     clock: Clock
     region: str
 
-    async def turn(self, watermark_at: datetime | None) -> int:
+    async def turn(self, watermarks: Watermarks) -> int:
         """Publish at most MAX_WINDOWS changed windows and return how many; 0 where another process is at it."""
         async with transaction(self.pool) as tx:
             if not await be_publisher(tx):
@@ -49,17 +50,17 @@ class Publishing:
             changed = await windows.changed(tx, MAX_WINDOWS)
             if not changed:
                 return 0
-            await self.bus.publisher.publish(list(self._messages(changed, watermark_at)))
+            await self.bus.publisher.publish(list(self._messages(changed, watermarks)))
             crash_point("metering.windows_published")
             await windows.mark_published(tx, [one.row for one in changed])
         metrics.WINDOWS_PUBLISHED.add(len(changed))
         return len(changed)
 
-    def _messages(self, changed: Iterable[ChangedWindow], watermark_at: datetime | None) -> Iterable[Message]:
+    def _messages(self, changed: Iterable[ChangedWindow], watermarks: Watermarks) -> Iterable[Message]:
         now = self.clock.now()
         for one in changed:
             try:
-                event = self._event(one, watermark_at)
+                event = self._event(one, watermarks.of(one.row.tenant_id))
             except Rejected as refused:
                 # A total beyond the digits of a quantity holds up nobody else's; its period will not close.
                 _log.error("a window cannot be told: %s", refused, extra={"window": repr(one.row)})

@@ -72,7 +72,7 @@ class Queries:
         more = next(wanted, None)
         page = steps if question.over is None else [sliding(step, question.over) for step in steps]
         # Read before the totals: what is counted meanwhile makes them more complete than we say, never less.
-        watermark_at = await self._watermark()
+        watermark_at = await self._watermark(question.tenant_id)
         async with transaction(self.pool, tenant=question.tenant_id) as tx:
             values = await windows.totals(tx, question.tenant_id, question.metric, page)
         items = [
@@ -81,9 +81,9 @@ class Queries:
         ]
         return Totals(items, watermark_at, None if more is None else more.start)
 
-    async def _watermark(self) -> datetime | None:
+    async def _watermark(self, tenant_id: str) -> datetime | None:
         try:
-            return await self.reading.watermark()
+            return (await self.reading.watermarks()).of(tenant_id)
         except Unavailable:
             return None  # totals are served while the broker is away; nothing is said of how complete they are
 

@@ -13,19 +13,18 @@ from typing import Final
 
 from libs.access.errors import KeyUnusable
 from libs.access.principal import Principal
-from libs.bus import metrics as bus_metrics
-from libs.bus.deadletters.setting_aside import set_aside
 from libs.bus.records import Record
 from libs.bus.subscription import Poison, require_read
 from libs.runtime.crashpoints import crash_point
 from libs.runtime.errors import Rejected, Unavailable
 from libs.runtime.tracing import span
-from libs.store.pool import Pool, Tx, transaction
+from libs.store.pool import Pool, Tx
 from services.metering import metrics
 from services.metering.domain.events import UsageEvent
 from services.metering.domain.foreign import READERS, Refusal, refusal_of
 from services.metering.domain.intake import Taken
 from services.metering.handlers.edge import UsageEdge
+from services.metering.handlers.letters import set_records_aside
 from services.metering.handlers.reading import router_of
 
 MAX_EVENTS: Final = 4_000  # of one publication; a record may bring more by itself
@@ -83,25 +82,9 @@ class Router:
         if lot.events:
             await self.edge.publish(lot.events)
         if lot.poisons:
-            await self._set_aside(lot.poisons)
+            await set_records_aside(self.edge.bus, self.pool, router_of(self.topic), lot.poisons)
         crash_point("metering.routed")
         metrics.ROUTED_RECORDS.add(lot.records, {"topic": self.topic})
-
-    async def _set_aside(self, poisons: Sequence[Poison]) -> None:
-        """Send the records to their dead letter topic by the outbox, and note them for whoever decides over them.
-
-        After a crash the same record is sent once more, and noted once: by topic, partition and offset.
-        """
-        consumer = router_of(self.topic)
-        ids = await self.edge.bus.topic_ids([self.topic])
-        if self.topic not in ids:
-            raise Unavailable(f"topic {self.topic} does not exist any more")
-        async with transaction(self.pool) as tx:
-            for poison in poisons:
-                await set_aside(tx, poison, consumer=consumer, topic_id=ids[self.topic], stamp=None)
-        for poison in poisons:
-            labels = {"consumer": consumer, "topic": self.topic, "reason": poison.reason}
-            bus_metrics.DEAD_LETTERS.add(1, labels)
 
 
 @dataclass(frozen=True, slots=True)

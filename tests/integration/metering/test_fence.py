@@ -19,7 +19,9 @@ from libs.schemas.values import Period, TenantId, from_microseconds
 from libs.store.pool import Pool, Tx, transaction
 from services.metering.consumer import Closer, shard_consumer
 from services.metering.domain.records import encode
+from services.metering.domain.watermark import Watermarks
 from services.metering.errors import FrozenWindowTouched
+from services.metering.handlers.awaiting import Awaited
 from services.metering.handlers.batches import ShardOwner
 from services.metering.handlers.closing import Closing
 from services.metering.handlers.known_ids import KnownIds
@@ -156,7 +158,8 @@ async def test_no_statement_adds_to_a_frozen_window(pool: Pool, closing: Closing
 async def test_a_close_waits_until_what_was_acknowledged_before_is_counted(
     pool: Pool, broker: MemoryBus, clock: ManualClock, closing: Closing, owner: ShardOwner
 ) -> None:
-    closer = Closer(Reading(broker, pool, clock), pool, closing)
+    reading = Reading(broker, pool, clock)
+    closer = Closer(reading, pool, closing, Awaited(reading))
     await broker.publisher.publish([Message("usage-shards", b"0", record(5).value, (), 3)])
     request = await asked(pool)
     await closer.turn()
@@ -182,8 +185,8 @@ async def test_a_window_counts_as_told_only_once_the_broker_has_it(
         await owner.take(tx, [record(5)])
     broker.down = True
     with pytest.raises(Unavailable):
-        await publishing.turn(NOON)
+        await publishing.turn(Watermarks({0: NOON}, 1))
     broker.down = False
-    assert await publishing.turn(NOON) == 1
-    assert await publishing.turn(NOON) == 0
+    assert await publishing.turn(Watermarks({0: NOON}, 1)) == 1
+    assert await publishing.turn(Watermarks({0: NOON}, 1)) == 0
     assert len(broker.records("usage-windows")) == 1
