@@ -44,9 +44,9 @@ from services.metering.consumer import (
     keep_correcting,
     keep_looking,
     keep_merging,
-    repeat,
     overflow_consumer,
     overflow_subscription,
+    repeat,
     shard_consumer,
     stand_alone,
 )
