@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections import defaultdict
 from typing import Any, TypeAlias
@@ -17,9 +18,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from libs.bus.kafka import KafkaAccess, KafkaBus
 from libs.bus.records import Record, TopicPartition
+from libs.runtime.settings import ServiceSettings
 from libs.schemas.events import CloseRequested, InvoiceIssued, ManifestSigned, PeriodClosed
 from samples.hello_tenant.maestro_http import Tenant
 from samples.hello_tenant.steps import Cast, Scene
+from services.metering.cli import main
 from tests.support.forgeries import forged, naming, nobody
 from tests.support.otlp_grpc import EXPORT, WITHIN_S
 from tests.support.plays import Ending, Play, perform, steady
@@ -134,6 +137,38 @@ def test_what_people_changed_at_three_services_is_in_the_record_of_one(
     [moved] = [change for change in of_tenant if change["action"] == "plan.assigned"]
     assert moved["actor"] == stack.addresses.operator_key.split("_")[2]
     assert (moved["reason"], moved["details"]["plan"]) == ("signed contract 7", "pro/1")
+
+
+def test_an_event_is_followed_to_the_line_of_its_invoice(
+    ending: Ending, stack: WholeStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bill = json.loads((ending.invoices[0].folder / "invoice.json").read_text("utf-8"))
+    tenant, span = ending.invoices[0].tenant, span_of(bill["period"])
+    at = ["--url", stack.addresses.metering, "--key-file", str(stack.places.operator_key)]
+    asked = ["events", "gql_calls", "--tenant", tenant.tenant_id, *span, *at]
+
+    def is_whole() -> bool:
+        assert main(asked, lambda _: ServiceSettings()) == 0
+        return "they agree" in capsys.readouterr().out
+
+    stack.wait_for(is_whole, "all events behind the total are archived")
+    assert main([*asked, "--json"], lambda _: ServiceSettings()) == 0
+    event = json.loads(capsys.readouterr().out.splitlines()[0])
+    to_bill = ["--tenant", tenant.tenant_id, *at, "--invoicing-url", stack.addresses.invoicing]
+    assert main(["explain", event["source"], event["id"], *to_bill, "--json"], lambda _: ServiceSettings()) == 0
+    said = json.loads(capsys.readouterr().out)
+    [line] = said["invoice_lines"]
+    [billed] = [one for one in bill["lines"] if one["metric"] == "gql_calls"]
+    assert (line["invoice"], line["line"], line["amount"]) == (bill["number"], billed["line"], billed["amount"])
+    assert main(["explain", event["source"], event["id"], *to_bill], lambda _: ServiceSettings()) == 0
+    shown = capsys.readouterr().out
+    assert "meter      gql_calls took 1" in shown
+    assert f"invoice    {line['invoice']}, line {line['line']}: gql_calls" in shown
+
+
+def span_of(period: dict[str, str]) -> list[str]:
+    """Return the arguments that name all of a period."""
+    return ["--from", period["starts_at"], "--to", period["ends_at"]]
 
 
 def entries_of(stack: WholeStack) -> list[dict[str, Any]]:

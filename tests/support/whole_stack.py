@@ -143,7 +143,8 @@ def standing(
     crash_at = ",".join(f"{name}:{folder / name}" for name in CRASH_POINTS)
     for name in CRASH_POINTS:
         (folder / name).touch()  # while it exists, the crash point does nothing
-    environ = {**os.environ, STATE_SETTING: str(places.home), "MAESTRO_CRASH_AT": crash_at, **(told or {})}
+    soon = {"MAESTRO_ARCHIVE_MAX_AGE_S": "2"}  # who asks the archive does not wait a minute for it
+    environ = {**os.environ, STATE_SETTING: str(places.home), "MAESTRO_CRASH_AT": crash_at, **soon, **(told or {})}
     try:
         status = bring_up(places, environ, lambda _: None, program)
         assert status.is_ready(), _complaints(status)

@@ -1,9 +1,9 @@
-"""Usage over HTTP: two ways in (OTLP, CloudEvents), two questions (totals, what became of an event)."""
+"""Usage over HTTP: two ways in (OTLP, CloudEvents), and totals."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Final, Literal
 from urllib.parse import unquote
@@ -21,13 +21,11 @@ from libs.runtime.json_bodies import StrictRouter
 from libs.runtime.openapi import raw_body, refusals
 from libs.runtime.paging import DEFAULT_LIMIT, MAX_LIMIT, MalformedCursor, encode_cursor, moment, place_of
 from libs.schemas.events import Metric
-from libs.schemas.values import Instant, Quantity, from_microseconds
+from libs.schemas.values import Instant, Quantity
 from libs.schemas.zones import TZDATA_VERSION
-from services.metering.api.corrections import CorrectionShown
 from services.metering.domain.bounds import BOUNDS
 from services.metering.domain.calendar import WindowSize, length_of
 from services.metering.domain.documented import EVENT_BODIES, JSON, PROTOBUF, SPAN_ANSWERS, SPAN_BODIES
-from services.metering.domain.events import window_of_us
 from services.metering.domain.exports import export_answer
 from services.metering.domain.intake import Intake, Taken, Verdict
 from services.metering.domain.modes import media_of, reader_of
@@ -45,10 +43,7 @@ from services.metering.errors import (
 from services.metering.handlers.edge import Gate, Load, UsageEdge, sender_of
 from services.metering.handlers.explaining import Explaining
 from services.metering.handlers.queries import Queries, Question, Total
-from services.metering.store.corrections import Kept
-from services.metering.store.ids import History
 
-EVENTS_PATH: Final = "/v1/events/"
 _LENGTH_DIGITS: Final = 12  # of a content-length that is worth reading
 
 INTAKE_REFUSALS: Final = refusals(
@@ -118,48 +113,6 @@ class VerdictsShown(BaseModel):
     """A verdict for every event of a request, in its order."""
 
     results: list[VerdictShown]
-
-
-class OtherBodyShown(BaseModel):
-    """What came under the same id with another body or time. It is not counted."""
-
-    type: str
-    time: Instant
-    count: int
-
-
-class FailureShown(BaseModel):
-    """A meter that looks at such events and could not take this one."""
-
-    metric: str
-    reason: str
-    detail: str
-
-
-class AdjustmentShown(BaseModel):
-    """The event came after this period was closed."""
-
-    metric: str
-    period: str
-
-
-class EventShown(BaseModel):
-    """What became of an event. `unknown`: not counted yet, or longer ago than ids are kept.
-
-    `corrected` says what the last correction that was applied made of it.
-    """
-
-    source: str
-    id: str
-    status: Literal["counted", "adjustment", "unknown"]
-    corrected: Literal["voided", "amended"] | None
-    time: Instant | None
-    window_start: Instant | None
-    duplicate_count: int
-    conflicts: list[OtherBodyShown]
-    failures: list[FailureShown]
-    adjustments: list[AdjustmentShown]
-    corrections: list[CorrectionShown]
 
 
 async def edge_of(request: Request) -> UsageEdge:
@@ -259,19 +212,6 @@ async def get_usage(asked: Annotated[UsageAsked, Query()], caller: Caller, queri
     )
 
 
-@router.get("/v1/events/{source_and_id:path}", responses=refusals(Forbidden, NotFound, TenantRequired))
-async def explain_event(
-    source_and_id: str, request: Request, caller: Caller, queries: Asking, tenant: str | None = None
-) -> EventShown:
-    """Say what became of the event `<source>/<id>`. Percent-encode both, slashes included."""
-    caller.require("usage:read")
-    tenant_id = readable(caller, tenant)
-    source, event_id = _event_named(request)
-    if not source or not event_id:
-        raise NotFound(f"{source_and_id[:64]!r} is not <source>/<id> of an event")
-    return _event(source, event_id, *await queries.event(tenant_id, source, event_id))
-
-
 def _reader_of(request: Request) -> Callable[[Intake, bytes], Taken]:
     """Return what reads the body in the mode that the headers say; raise UnsupportedMedia for another."""
     headers = [(name, unquote(value)) for name, value in request.headers.items()]
@@ -331,38 +271,3 @@ def readable(caller: Principal, named: str | None) -> str:
 
 def _total(one: Total) -> TotalShown:
     return TotalShown(start=one.bucket.start, end=one.bucket.end, value=one.value, is_complete=one.is_complete)
-
-
-def _event_named(request: Request) -> tuple[str, str]:
-    # The path as it was sent: decoding it first would make slashes inside a source look like separators.
-    raw: bytes = request.scope.get("raw_path") or request.url.path.encode("ascii")
-    source, _, event_id = raw.decode("ascii").partition("?")[0].removeprefix(EVENTS_PATH).rpartition("/")
-    return unquote(source), unquote(event_id)
-
-
-def _event(source: str, event_id: str, history: History, corrected: Sequence[Kept]) -> EventShown:
-    standing = history.time_us
-    status: Literal["counted", "adjustment", "unknown"] = "adjustment" if history.adjusted_in else "counted"
-    return EventShown(
-        source=source,
-        id=event_id,
-        status="unknown" if standing is None else status,
-        corrected=_corrected(history, corrected),
-        time=None if standing is None else from_microseconds(standing),
-        window_start=None if standing is None else from_microseconds(window_of_us(standing)),
-        duplicate_count=history.copies,
-        conflicts=[
-            OtherBodyShown(type=one.type, time=from_microseconds(one.time_us), count=one.copies)
-            for one in history.conflicts
-        ],
-        failures=[FailureShown(metric=one.metric, reason=one.reason, detail=one.detail) for one in history.failures],
-        adjustments=[AdjustmentShown(metric=metric, period=period) for metric, period in history.adjusted_in],
-        corrections=[CorrectionShown.of(one) for one in corrected],
-    )
-
-
-def _corrected(history: History, kept: Sequence[Kept]) -> Literal["voided", "amended"] | None:
-    applied = [one for one in kept if one.state == "applied" and one.time_us == history.time_us]
-    if not applied:
-        return None
-    return "voided" if applied[-1].action == "void" else "amended"

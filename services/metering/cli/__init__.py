@@ -9,7 +9,7 @@ from typing import Final
 
 from libs.runtime.errors import MaestroError
 from libs.runtime.printable import printable
-from services.metering.cli import correct, recompute
+from services.metering.cli import correct, events, explain, recompute
 from services.metering.cli.verbs import SettingsOf, from_environment
 
 FAILED: Final = 2
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None, settings_of: SettingsOf = from_
         prog="maestro usage", description="Usage, from the raw events, and its corrections."
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in (recompute, correct):
+    for verb in (recompute, correct, events, explain):
         verb.add_to(verbs.add_parser)
     chosen = parser.parse_args(arguments)
     try:

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from libs.runtime.errors import Unavailable
-from libs.schemas.values import EXACT, microseconds
+from libs.schemas.values import EXACT, from_microseconds, microseconds
 from libs.store.pool import Pool, transaction
 from services.metering.domain.archiving import DAY_US, ArchiveFile, bucket_of, day_number, day_of
+from services.metering.domain.events import window_of_us
 from services.metering.domain.gauges import Span
 from services.metering.domain.lists import Place
 from services.metering.domain.replaying import HORIZON_US, decide
 from services.metering.domain.watermark import Progress, watermark
+from services.metering.errors import ArchiveAway, LookupsFull, LookupTooSlow
 from services.metering.handlers.looking import Looking, Turns, looking
 from services.metering.handlers.reading import ARCHIVE_CONSUMER, SHARDS_CONSUMER, SHARDS_TOPIC, Reading
 from services.metering.store import behind
@@ -25,7 +27,7 @@ from services.metering.store.archive import coverage, snapshot
 from services.metering.store.archive.coverage import Coverage
 from services.metering.store.archive.folder import ArchiveFolder
 from services.metering.store.archive.looking import Body, Candidate, What
-from services.metering.store.behind import Adjusted, Corrected, Counted
+from services.metering.store.behind import Adjusted, Closed, Corrected, Counted
 
 BUDGET_S: Final = 4.0  # a page that has taken so long ends where it is; its cursor goes on from there
 NOTES_KEPT: Final = timedelta(days=33)  # that an id came again is noted for 35 days at least; clocks differ by less
@@ -78,12 +80,13 @@ class EventsPage:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
-    """An event in a record that its shard's owner could not take."""
+class Explained:
+    """What the archive says of one event, and which closed period holds it. `set_aside` is why it counts nowhere."""
 
-    reason: str
-    body: Body
-    time_us: int
+    archive: Literal["read", "waiting", "away"]
+    body: Body | None = None
+    closed: Closed | None = None
+    set_aside: str | None = None
 
 
 @dataclass(slots=True)
@@ -122,7 +125,26 @@ class Explaining:
             return EventsPage(items, items[-1].place, counted, archived_to)
         return EventsPage(items, None if walk.is_over else walk.at, counted, archived_to)
 
-    async def body(self, tenant_id: str, key: bytes, time_us: int) -> Body | None:
+    async def event(self, tenant_id: str, key: bytes, time_us: int | None) -> Explained:
+        """Return what there is to say of the event under this key; `time_us` is of the one that stands, if one does.
+
+        Where the archive cannot be read now, it says so and raises nothing.
+        """
+        try:
+            if time_us is None:
+                return Explained("read", set_aside=await self._set_aside(tenant_id, key))
+            body = await self._body(tenant_id, key, time_us)
+        except (ArchiveAway, LookupsFull, LookupTooSlow):
+            return Explained("away", closed=await self._closed_at(tenant_id, time_us))
+        return Explained("waiting" if body is None else "read", body, await self._closed_at(tenant_id, time_us))
+
+    async def _closed_at(self, tenant_id: str, time_us: int | None) -> Closed | None:
+        if time_us is None:
+            return None
+        async with transaction(self.pool, tenant=tenant_id) as tx:
+            return await behind.closed_at(tx, tenant_id, from_microseconds(window_of_us(time_us)))
+
+    async def _body(self, tenant_id: str, key: bytes, time_us: int) -> Body | None:
         """Return what the event said that stands under this key, at this time; None where it is not archived yet."""
         day = day_of(day_number(time_us))
         async with transaction(self.pool, tenant=tenant_id) as tx:
@@ -131,22 +153,18 @@ class Explaining:
             standing = await self._standing(look, tenant_id, day, [Candidate(key, Place.before(time_us))])
         return standing.get((key, time_us))
 
-    async def set_aside(self, tenant_id: str, key: bytes) -> SetAside | None:
-        """Return the event with this key out of the records that were set aside last, None where it is in none."""
+    async def _set_aside(self, tenant_id: str, key: bytes) -> str | None:
+        """Return why the record was set aside that holds an event with this key, None where none of the newest does."""
         async with transaction(self.pool, tenant=tenant_id) as tx:
             asides = await coverage.aside(tx, SHARDS_CONSUMER, bucket_of(tenant_id), MAX_ASIDE)
             covered = await coverage.coverage(tx, SHARDS_CONSUMER, ARCHIVE_CONSUMER)
         if not asides:
             return None
-        reasons = {(one.spot.topic_id, one.spot.partition, one.spot.offset): one.reason for one in asides}
         files = list(dict.fromkeys(one.file for one in asides))
         async with looking(self.turns, self.folder, Coverage(covered.reaches, ()).scope(tenant_id)) as look:
             came = await look.ask(look.look.came, await look.locate(files), [key])
-        for one, body in came:
-            reason = reasons.get(one.spot[:3])
-            if reason is not None:
-                return SetAside(reason, body, one.time_us)
-        return None
+        reasons = {tuple(one.spot): one.reason for one in asides}
+        return next((reasons[one.spot[:3]] for one, _ in came if one.spot[:3] in reasons), None)
 
     async def archived_to(self) -> datetime | None:
         """Return up to when the archive holds all that Kafka got, None while that is not known."""
