@@ -42,3 +42,7 @@ GRANTABLE_SCOPES: Final[dict[KeyKind, frozenset[Scope]]] = {
     "tenant": frozenset((*DEFAULT_SCOPES["tenant"], "keys:write", "usage:correct")),
     "edge": frozenset((*DEFAULT_SCOPES["edge"], "usage:correct")),
 }
+
+# What a tenant's token holds only where the operator's file of issuers maps one of its words to it: a tenant that runs
+# its own issuer could otherwise say that it may take usage off its bill.
+MAPPED_SCOPES: Final[frozenset[Scope]] = frozenset(("usage:correct",))

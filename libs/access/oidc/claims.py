@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, get_args
 
 from libs.access.oidc.issuers import Issuer, TokenKind
-from libs.access.scopes import GRANTABLE_SCOPES, Scope
+from libs.access.scopes import GRANTABLE_SCOPES, MAPPED_SCOPES, Scope
 from libs.schemas.values import TenantId
 
 MAX_SUBJECT_CHARS: Final = 255  # OpenID Connect Core 1.0, section 2
@@ -101,7 +101,7 @@ def _scopes(claims: Mapping[str, object], issuer: Issuer, kind: TokenKind) -> fr
         raise TokenRefused(f"{issuer.scopes_claim}: neither a text nor a list")
     named = [word for word in words[:MAX_WORDS] if isinstance(word, str)]
     if issuer.scopes_of is None:
-        granted = frozenset(named) & _SCOPES
+        granted = frozenset(named) & (_SCOPES if kind == "operator" else _SCOPES - MAPPED_SCOPES)
     else:
         granted = frozenset(scope for word in named for scope in issuer.scopes_of.get(word, ()))
     return granted & GRANTABLE_SCOPES[kind]

@@ -212,6 +212,15 @@ async def test_what_grants_nothing_here_is_left_out() -> None:
     assert caller.scopes == {"usage:read", "quota:check"}  # a tenant's token never holds tenants:write
 
 
+async def test_a_tenants_token_may_correct_usage_only_where_the_operator_maps_a_word_to_it() -> None:
+    body = signed(EC, claims(scope="usage:read usage:correct", tenant=A))
+    plain = await tokens_of(Provider(EC), said=TENANTS).verify(body, NOW)
+    mapped = issuer(scopes_of={"usage:correct": ("usage:correct",)})
+    asked = await tokens_of(Provider(EC), mapped, said=TENANTS).verify(body, NOW)
+    assert plain.scopes == {"usage:read"}
+    assert asked.scopes == {"usage:correct"}
+
+
 async def test_an_issuers_own_words_become_scopes_and_kinds() -> None:
     trusted = issuer(
         kind_claim="role",
