@@ -72,6 +72,7 @@ from services.metering.handlers.publishing import Publishing
 from services.metering.handlers.queries import Queries
 from services.metering.handlers.reading import OVERFLOW_TOPIC, Reading
 from services.metering.handlers.routing import Keyring, Router
+from services.metering.handlers.waiting import Waiting
 from services.metering.settings import MeteringSettings, meters_in_force
 from services.metering.store import MIGRATIONS, ids
 from services.metering.store.archive.folder import ArchiveFolder
@@ -133,6 +134,7 @@ def create(settings: MeteringSettings, *, bus: Bus | None = None, clock: Clock |
             app.state.meter_desk = MeterDesk(pools.api, clock, meters)
             app.state.queries = Queries(pools.api, replace(reading, pool=pools.api), fingerprints)
             app.state.correcting = Asking(fingerprints, is_archived=settings.archive)
+            app.state.waiting = Waiting(pools.api, replace(reading, pool=pools.api))
             app.state.explaining = _explaining(settings, pools.api, reading)
             app.state.meters, app.state.shards, app.state.pools = meters, [one.consumer for one in owners], pools
             if settings.otlp_grpc_port is not None:

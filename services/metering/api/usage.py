@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Final, Literal
 from urllib.parse import unquote
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
@@ -29,6 +29,7 @@ from services.metering.domain.documented import EVENT_BODIES, JSON, PROTOBUF, SP
 from services.metering.domain.exports import export_answer
 from services.metering.domain.intake import Intake, Taken, Verdict
 from services.metering.domain.modes import media_of, reader_of
+from services.metering.domain.outcomes import Outcome, preferred_wait_s
 from services.metering.domain.spans import from_protobuf
 from services.metering.domain.spans_json import from_json
 from services.metering.errors import (
@@ -43,6 +44,7 @@ from services.metering.errors import (
 from services.metering.handlers.edge import Gate, Load, UsageEdge, sender_of
 from services.metering.handlers.explaining import Explaining
 from services.metering.handlers.queries import Queries, Question, Total
+from services.metering.handlers.waiting import MAX_EVENTS, Waiting
 
 _LENGTH_DIGITS: Final = 12  # of a content-length that is worth reading
 
@@ -107,6 +109,9 @@ class VerdictShown(BaseModel):
     verdict: Literal["accepted", "rejected"]
     reason: str | None = None
     detail: str | None = None
+    outcome: Literal["counted", "duplicate", "conflict", "pending"] | None = Field(
+        None, description="of an accepted one, where the sender preferred to wait for it"
+    )
 
 
 class VerdictsShown(BaseModel):
@@ -139,8 +144,16 @@ async def explaining_of(request: Request) -> Explaining:
     return explaining
 
 
+async def waiting_of(request: Request) -> Waiting:
+    """Return what waits for commits, which the wiring put there."""
+    waiting: Waiting = request.app.state.waiting
+    return waiting
+
+
 Edge = Annotated[UsageEdge, Depends(edge_of)]
 Bounded = Annotated[Gate, Depends(gate_of)]
+Preferences = Annotated[list[str] | None, Header(description="`wait=2`: for how long to wait (RFC 7240)")]
+Patient = Annotated[Waiting, Depends(waiting_of)]
 Asking = Annotated[Queries, Depends(queries_of)]
 FromArchive = Annotated[Explaining, Depends(explaining_of)]
 
@@ -175,17 +188,38 @@ async def export_traces(request: Request, caller: Caller, edge: Edge, gate: Boun
     responses={207: {"description": "a verdict for each event, in order", "model": VerdictsShown}, **INTAKE_REFUSALS},
     openapi_extra=raw_body(EVENT_BODIES, "CloudEvents 1.0; Content-Encoding may be gzip or zstd."),
 )
-async def ingest_events(request: Request, caller: Caller, edge: Edge, gate: Bounded) -> Response:
-    """Take CloudEvents (structured, batch or binary): 204 where all are taken, else 207 with a verdict for each."""
+async def ingest_events(
+    request: Request,
+    caller: Caller,
+    edge: Edge,
+    gate: Bounded,
+    waiting: Patient,
+    prefer: Preferences = None,
+) -> Response:
+    """Take CloudEvents (structured, batch or binary): 204 where all are taken, else 207 with a verdict for each.
+
+    With `Prefer: wait=2` the answer waits so many seconds at most, and tells of each what became of it.
+    """
     caller.require("usage:write")
     edge.require_room(caller)
     read = _reader_of(request)
-    async with _body_of(request, gate, sender_of(caller)) as body:
-        taken = read(edge.intake(caller.tenant), body)
-        await edge.keep(taken)
-    if not taken.rejected:
-        return Response(status_code=204)
-    return JSONResponse({"results": [_verdict(one) for one in taken.verdicts]}, status_code=207)
+    wait_s = preferred_wait_s(prefer or ())
+    with waiting.place(is_wanted=wait_s is not None) as is_free:
+        async with _body_of(request, gate, sender_of(caller)) as body:
+            taken = read(edge.intake(caller.tenant), body)
+            waits = is_free and len(taken.events) <= MAX_EVENTS
+            before = await waiting.stood(taken.events) if waits else {}
+            await edge.keep(taken)
+        if waits and wait_s is not None:
+            found = await waiting.outcomes(taken.events, before, wait_s)
+            return _verdicts(taken, found, {"preference-applied": f"wait={wait_s}"})
+    return _verdicts(taken) if taken.rejected else Response(status_code=204)
+
+
+def _verdicts(taken: Taken, found: Sequence[Outcome] = (), headers: dict[str, str] | None = None) -> Response:
+    outcomes = iter(found)
+    results = [_verdict(one, next(outcomes, None) if one.reason is None else None) for one in taken.verdicts]
+    return JSONResponse({"results": results}, status_code=207, headers=headers)
 
 
 @router.get("/v1/usage", responses=refusals(Forbidden, NotFound, MalformedCursor, TenantRequired, BadQuery))
@@ -254,10 +288,11 @@ async def _receive(request: Request, load: Load, within_s: float) -> bytes:
         raise BadBody("the sender left before the end of the body") from error
 
 
-def _verdict(one: Verdict) -> dict[str, object]:
+def _verdict(one: Verdict, outcome: Outcome | None) -> dict[str, object]:
     verdict: dict[str, object] = {"index": one.index, "source": one.source, "id": one.id}
     if one.reason is None:
-        return verdict | {"verdict": "accepted"}
+        told = {} if outcome is None else {"outcome": outcome.value}
+        return verdict | {"verdict": "accepted"} | told
     return verdict | {"verdict": "rejected", "reason": one.reason, "detail": one.detail}
 
 
