@@ -123,6 +123,12 @@ async def test_of_two_totals_in_one_batch_the_greater_sequence_stands(pool: Pool
         assert await value_of(tx) == 9
 
 
+async def test_a_total_that_fell_because_an_event_was_voided_stands(pool: Pool, desk: Desk) -> None:
+    async with transaction(pool) as tx:
+        await desk.windows(tx, totalled("gql_calls", 0, 9, seq=3), totalled("gql_calls", 0, 0, seq=4))
+        assert await value_of(tx) == 0
+
+
 async def test_a_greater_store_epoch_stands_over_any_sequence(pool: Pool, desk: Desk) -> None:
     async with transaction(pool) as tx:
         await desk.windows(tx, totalled("gql_calls", 0, 9, seq=1000))
